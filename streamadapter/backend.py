@@ -162,8 +162,8 @@ class Reader(Protocol):
     def acquire(self, topic: TopicInfo, partition: int, epoch: int, offset: int) -> LogState:
         """Take a partition over from whoever had it, positioned at `offset`. Atomic; repeating it is harmless.
 
-        Raises StoreError(FENCED_MEMBER_EPOCH) when a member with a higher epoch has it, OFFSET_OUT_OF_RANGE never:
-        compare with the LogState returned.
+        Raises FencedOwnerError when a member with a higher epoch (or another one with the same) has it, and never
+        OFFSET_OUT_OF_RANGE: compare with the LogState returned.
         """
         ...
 
@@ -233,12 +233,19 @@ class LogStore(Protocol):
         ...
 
     # -- groups
-    def group_heartbeat(self, group: str, member_id: str, known_version: int, session_timeout_ms: int) -> GroupView:
+    def group_heartbeat(
+        self, group: str, member_id: str, known_version: int, session_timeout_ms: int
+    ) -> GroupView:
         """Extend the member's session (if it is one) and look at the group. member_id "" only looks."""
         ...
 
     def group_update(
-        self, group: str, expected_version: int, state: bytes, sessions: Mapping[str, int], evict: Sequence[str]
+        self,
+        group: str,
+        expected_version: int,
+        state: bytes,
+        sessions: Mapping[str, int],
+        evict: Sequence[str],
     ) -> GroupView:
         """Replace the state if nothing changed since `expected_version`, and wake all members' readers.
 

@@ -13,7 +13,13 @@ class StoreError(Exception):
     """
 
     def __init__(
-        self, code: int, reason: str, *, retriable: bool = False, indeterminate: bool = False, fatal: bool = False
+        self,
+        code: int,
+        reason: str,
+        *,
+        retriable: bool = False,
+        indeterminate: bool = False,
+        fatal: bool = False,
     ) -> None:
         super().__init__(reason)
         self.code = code
@@ -34,6 +40,16 @@ class StoreError(Exception):
         return KafkaException(self.kafka_error())
 
 
-def kafka_exception(code: int, reason: str, *, fatal: bool = False, retriable: bool = False) -> KafkaException:
+class FencedOwnerError(StoreError):
+    """An acquire was refused: another member has taken the partition over with owner epoch `epoch`."""
+
+    def __init__(self, reason: str, epoch: int) -> None:
+        super().__init__(KafkaError.FENCED_MEMBER_EPOCH, reason)
+        self.epoch = epoch
+
+
+def kafka_exception(
+    code: int, reason: str, *, fatal: bool = False, retriable: bool = False
+) -> KafkaException:
     """Build confluent_kafka's exception with a reason that says what to do."""
     return KafkaException(KafkaError(code, reason, fatal=fatal, retriable=retriable))

@@ -1,0 +1,73 @@
+-- Append one record batch, once. Atomic. docs/design.md, "Append", numbers the steps.
+-- KEYS 1 log (stream)  2 meta (hash)  3 producer (string)
+-- ARGV 1 topic id  2 producer epoch  3 first sequence  4 record count  5 largest record timestamp, ms
+--      6 run id of this server  7 max.message.bytes  8 retention.ms or -1  9 retention.bytes or -1
+--      10 producer state's time to live, ms  11 payload
+-- Returns {status, base offset, append time, leader epoch}; status as in scripts.AppendStatus.
+local log, meta, producer = KEYS[1], KEYS[2], KEYS[3]
+local epoch, sequence, count = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+
+local function int(n) return string.format('%.0f', n) end
+
+local m = redis.call('HMGET', meta, 'topic', 'end', 'run', 'epoch', 'time', 'timestamp', 'total', 'epochs')
+if m[1] ~= ARGV[1] then return {2, -1, -1, -1} end
+
+local known = redis.call('GET', producer)
+local recent = ''
+if known then
+  local e, next_sequence, batches = string.match(known, '^(%d+) (%d+)(.*)$')
+  e, next_sequence = tonumber(e), tonumber(next_sequence)
+  if epoch < e then return {4, -1, -1, -1} end
+  if epoch == e then
+    if sequence ~= next_sequence then
+      for s, c, base, time, leader in string.gmatch(batches, ' (%d+):(%d+):(%d+):(%d+):(%d+)') do
+        if tonumber(s) == sequence and tonumber(c) == count then
+          return {1, tonumber(base), tonumber(time), tonumber(leader)}
+        end
+      end
+      return {3, -1, -1, -1}
+    end
+    recent = batches
+  elseif sequence ~= 0 then
+    return {3, -1, -1, -1}
+  end
+end
+if #ARGV[11] > tonumber(ARGV[7]) then return {5, -1, -1, -1} end
+
+local clock = redis.call('TIME')
+local now = math.max(tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000), tonumber(m[5]))
+local base = tonumber(m[2])
+local leader, epochs = tonumber(m[4]), m[8]
+if m[3] ~= ARGV[6] then
+  -- Another server process than the one that wrote last: a new leader epoch begins here.
+  leader = leader + 1
+  epochs = epochs .. ' ' .. leader .. ':' .. int(base)
+end
+local timestamp = math.max(tonumber(m[6]), tonumber(ARGV[5]))
+local total = tonumber(m[7]) + #ARGV[11]
+local stop = base + count
+
+local id = int(stop - 1) .. '-' .. count
+local added = redis.pcall('XADD', log, id, 'b', ARGV[11], 't', int(now), 'm', int(timestamp), 'e', leader,
+  's', int(total))
+if type(added) == 'table' and added.err then
+  -- A foreign entry with a larger id stands in the way; memory and other errors are passed on as they are.
+  local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+  if last and tonumber(string.match(last[1], '^%d+')) >= stop - 1 then return {6, base, now, leader} end
+  return added
+end
+redis.call('HSET', meta, 'end', int(stop), 'run', ARGV[6], 'epoch', leader, 'epochs', epochs, 'time', int(now),
+  'timestamp', int(timestamp), 'total', int(total))
+
+local kept, n = '', 0
+for batch in string.gmatch(recent, ' [^ ]+') do
+  n = n + 1
+  if n > 4 then break end
+  kept = kept .. batch
+end
+redis.call('SET', producer, epoch .. ' ' .. int(sequence + count) .. ' ' .. int(sequence) .. ':' .. count .. ':'
+  .. int(base) .. ':' .. int(now) .. ':' .. leader .. kept, 'PX', ARGV[10])
+
+--@include retention
+retain(log, meta, now, tonumber(ARGV[8]), tonumber(ARGV[9]))
+return {0, base, now, leader}
