@@ -8,6 +8,7 @@ set again before reading. Setting or reading fails with NOGROUP once another mem
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from streamadapter_redis.link import Command, Link
 if TYPE_CHECKING:
     from streamadapter_redis.store import RedisStore
 
+WAKE_ATTEMPTS = 5
 _CONSUMER = "c"  # a Redis group here has one consumer; the fence is the group
 
 
@@ -47,6 +49,7 @@ class RedisReader:
         self._signal = store.keys.group_signal(group) if group is not None else ""
         self._link: Link | None = None
         self._signal_ready = False
+        self._signal_missed = group is not None  # a change of the group may have gone unnoticed
         self._owned: dict[TP, str] = {}  # partition -> the owner note that acquire left on the server
         self._cursors: dict[TP, int] = {}
         self._blocking: Link | None = None
@@ -105,7 +108,7 @@ class RedisReader:
         moved = (
             [tp for tp in tps if self._cursors.get(tp) != positions[tp]] if self._group is not None else []
         )
-        if self._woken:
+        if self._woken or self._signal_missed:
             self._woken = False
             wait_ms = 0
         try:
@@ -118,6 +121,7 @@ class RedisReader:
             *seeks, reply = link.execute(commands)
         except BaseException:
             self._cursors.clear()
+            self._signal_missed = self._group is not None
             raise
         finally:
             self._blocking = None
@@ -152,7 +156,7 @@ class RedisReader:
         by_log = {self._log(tp).encode(): tp for tp in tps}
         batches: dict[TP, Sequence[StoredBatch]] = {}
         drained = set(tps)
-        changed = False
+        changed, self._signal_missed = self._signal_missed, False
         for stream, entries in reply:
             tp = by_log.get(stream)
             if tp is None:
@@ -199,14 +203,16 @@ class RedisReader:
     # -- life
 
     def wake(self) -> None:
-        """CLIENT UNBLOCK, through another connection."""
+        """CLIENT UNBLOCK, through another connection; repeated a few times if the read is still on its way."""
         self._woken = True
         link = self._blocking
-        if link is not None:
-            try:
-                self._store.unblock(link.client_id)
-            except StoreError:
-                return  # the waiting fetch ends by itself at its time limit
+        try:
+            for _ in range(WAKE_ATTEMPTS):
+                if link is None or self._blocking is not link or self._store.unblock(link.client_id):
+                    return
+                time.sleep(0.001)
+        except StoreError:
+            return  # the waiting fetch ends by itself at its time limit
 
     def close(self) -> None:
         """Destroy the cursors and the signal's group, then disconnect."""

@@ -399,9 +399,9 @@ class RedisStore:
         """A reader with a connection of its own."""
         return RedisReader(self, self._connect, group, member_id)
 
-    def unblock(self, client_id: int) -> None:
-        """End the blocking command of another connection, if it is in one."""
-        self._one("CLIENT", "UNBLOCK", client_id)
+    def unblock(self, client_id: int) -> bool:
+        """End the blocking command of another connection; False if it is in none."""
+        return bool(self._one("CLIENT", "UNBLOCK", client_id))
 
     def address(self) -> tuple[str, int]:
         """Host or socket path, and port."""
@@ -461,14 +461,18 @@ def open_store(
     where = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
     pool = ConnectionPool(**options)
 
+    def link() -> Link:
+        # Not make_connection: it counts, and refuses the hundredth, though links are never given back to the pool.
+        return Link(pool.connection_class(**pool.connection_kwargs), where)
+
     def connect() -> Link:
         try:
-            return Link(pool.make_connection(), where)
+            return link()
         except StoreError as error:
             if revive is None or error.code != KafkaError._TRANSPORT:
                 raise
         revive()
-        return Link(pool.make_connection(), where)
+        return link()
 
     address = (
         (options["path"], 0)
@@ -497,6 +501,8 @@ def _connection_options(url: str, settings: Settings) -> dict[str, object]:
         options |= parse_url(url)
     except ValueError as error:
         raise StoreError(KafkaError._INVALID_ARG, f"bad URL: {error}") from error
+    if "path" in options:
+        del options["socket_keepalive"]  # of TCP; redis-py's unix connection refuses it
     tls = {
         "ssl_ca_certs": settings.get("ssl.ca.location"),
         "ssl_certfile": settings.get("ssl.certificate.location"),

@@ -1,0 +1,232 @@
+"""The consumer's questions and statements about offsets: commit, committed, position, watermarks, times."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from confluent_kafka import OFFSET_END, OFFSET_INVALID, KafkaError, TopicPartition
+from confluent_kafka.admin import ClusterMetadata  # type: ignore[attr-defined]  # public, but not marked as re-exported
+
+from streamadapter.backend import TP, LogState, LogStore, Settings, TopicInfo
+from streamadapter.engine import consumer_checks as checks
+from streamadapter.engine.calls import Calls
+from streamadapter.engine.commits import Committer
+from streamadapter.engine.consumer_state import COMMIT_TIMEOUT_S, CommitRequest, ConsumerState, public_offsets
+from streamadapter.engine.metadata import cluster_id, cluster_metadata
+from streamadapter.engine.timestamps import offset_for_timestamp
+from streamadapter.errors import StoreError, kafka_exception
+
+T = TypeVar("T")
+
+DEFAULT_TIMEOUT_S = 60.0
+"""For a negative timeout: Kafka's socket.timeout.ms. Nothing waits for ever on a server."""
+
+
+class ConsumerOffsets:
+    """Part of EngineConsumer that asks the store in the caller's thread."""
+
+    def __init__(self, store: LogStore, settings: Settings, state: ConsumerState, committer: Committer) -> None:
+        self._store = store
+        self._settings = settings
+        self._state = state
+        self._committer = committer
+        self._calls = Calls(settings["retry.backoff.ms"], settings["retry.backoff.max.ms"])
+        self._gate = threading.RLock()
+        self._closed = False
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("Consumer closed")
+
+    def _ask(self, work: Callable[[], T], timeout: float) -> T:
+        """Ask the store, with retries, within `timeout` seconds. Raises KafkaException."""
+        return self._calls.start_one(work, timeout if timeout >= 0 else DEFAULT_TIMEOUT_S).result()
+
+    # -- commits
+
+    def commit(
+        self, message: Any = None, offsets: Any = None, asynchronous: bool = True, **kwargs: Any
+    ) -> list[TopicPartition] | None:
+        """Commit a message's offset + 1, given offsets, or (without arguments) what is stored."""
+        asynchronous = _alias(asynchronous, kwargs)
+        with self._gate:
+            self._check_open()
+            given = checks.to_commit(message, offsets, self._log_id)
+            state, on_commit = self._state, self._settings.get("on_commit")
+            with state.lock:
+                if given is None:
+                    given = state.uncommitted(state.assignment.values())
+                if given and asynchronous:
+                    if not state.commits:
+                        state.nudge()
+                    state.queue_commit(given, on_commit)
+            if given and asynchronous:
+                self._wake()
+                return None
+            if given:
+                return self._commit_now(given)
+            nothing = kafka_exception(
+                KafkaError._NO_OFFSET,
+                "Commit failed: no offset stored: poll a message first, or pass message= or offsets=",
+            )
+            if not asynchronous:
+                raise nothing
+            if on_commit is not None:
+                with state.lock:
+                    state.post(lambda: on_commit(nothing.args[0], []))
+            return None
+
+    def _commit_now(self, given: dict[TP, Any]) -> list[TopicPartition]:
+        outcome: list[StoreError | None] = []
+        state = self._state
+        with state.lock:
+            sent = state.mark_sent(given)
+            request = CommitRequest(given, state.member_id, time.monotonic() + COMMIT_TIMEOUT_S, outcome.append)
+        self._committer.run_now(request, self._settings["retry.backoff.ms"] / 1000)
+        error = outcome[0]
+        if error is not None:
+            with state.lock:
+                state.unmark_sent(sent)
+            raise StoreError(error.code, f"Commit failed: {error.reason}").kafka_exception()
+        return public_offsets(given)
+
+    def store_offsets(self, message: Any = None, offsets: Any = None) -> None:
+        """Mark offsets to be committed by the next auto-commit or commit()."""
+        with self._gate:
+            self._check_open()
+            if message is None and offsets is None:
+                raise ValueError("expected either message or offsets")
+            given = checks.to_commit(message, offsets, self._log_id) or {}
+            if self._settings["enable.auto.offset.store"]:
+                raise kafka_exception(
+                    KafkaError._INVALID_ARG, "StoreOffsets failed: set enable.auto.offset.store=false to store by hand"
+                )
+            with self._state.lock:
+                for topic, index in given.keys() - self._state.assignment.keys():
+                    raise kafka_exception(
+                        KafkaError._STATE, f"StoreOffsets failed: {topic} [{index}] is not assigned"
+                    )
+                for tp, committed in given.items():
+                    partition = self._state.assignment[tp]
+                    partition.stored = committed.offset
+                    partition.stored_epoch = committed.leader_epoch
+                    partition.stored_metadata = committed.metadata
+
+    def _log_id(self, tp: TP) -> str:
+        partition = self._state.assignment.get(tp)
+        return partition.log_id if partition else ""
+
+    def _wake(self) -> None:
+        """End the loop's waiting fetch, if somebody asked for that."""
+        raise NotImplementedError
+
+    # -- questions
+
+    def committed(self, partitions: Any, timeout: float = -1) -> list[TopicPartition]:
+        """Committed offsets of the group; OFFSET_INVALID where there is none."""
+        tps = checks.partition_list(partitions)
+        self._check_open()
+        found = self._ask(lambda: self._store.committed(self._settings["group.id"]), timeout)
+        return [
+            public_offsets({checks.key(tp): found[checks.key(tp)]})[0]
+            if checks.key(tp) in found
+            else TopicPartition(tp.topic, tp.partition, OFFSET_INVALID)
+            for tp in tps
+        ]
+
+    def position(self, partitions: Any) -> list[TopicPartition]:
+        """The offset of the next message of each partition; OFFSET_INVALID before the first one."""
+        tps = checks.partition_list(partitions)
+        self._check_open()
+        with self._state.lock:
+            assigned = self._state.assignment
+            return [
+                TopicPartition(
+                    tp.topic,
+                    tp.partition,
+                    assigned[checks.key(tp)].position if checks.key(tp) in assigned else OFFSET_INVALID,
+                )
+                for tp in tps
+            ]
+
+    def get_watermark_offsets(self, partition: Any, timeout: float = -1, cached: bool = False) -> tuple[int, int]:
+        """(log start offset, log end offset); cached: as last seen, (OFFSET_INVALID, OFFSET_INVALID) if never."""
+        tp = checks.partition(partition)
+        self._check_open()
+        if cached:
+            with self._state.lock:
+                found = self._state.assignment.get(checks.key(tp))
+                return (found.low, found.high) if found else (OFFSET_INVALID, OFFSET_INVALID)
+
+        def look() -> LogState:
+            limits = self._store.log_states([(self._topic(tp), tp.partition)])[0]
+            if isinstance(limits, StoreError):
+                raise limits
+            return limits
+
+        limits = self._ask(look, timeout)
+        return limits.start, limits.end
+
+    def offsets_for_times(self, partitions: Any, timeout: float = -1) -> list[TopicPartition]:
+        """For each partition the first offset with a timestamp >= its `offset` (ms); OFFSET_END if there is none."""
+        tps = checks.partition_list(partitions)
+        self._check_open()
+
+        def search() -> list[TopicPartition]:
+            answers = []
+            for tp in tps:
+                found = offset_for_timestamp(self._store, self._topic(tp), tp.partition, tp.offset)
+                answers.append(TopicPartition(tp.topic, tp.partition, found[0] if found else OFFSET_END))
+            return answers
+
+        return self._ask(search, timeout)
+
+    def lag(self) -> dict[TP, int]:
+        """Records between the position (or start) of each assigned partition and its log end offset, as last seen.
+
+        Not in confluent_kafka. Partitions whose position is not resolved yet are left out.
+        """
+        self._check_open()
+        with self._state.lock:
+            found = {}
+            for tp, p in self._state.assignment.items():
+                at = p.position if p.position >= 0 else p.fetch_offset
+                if at >= 0 and p.high >= 0:
+                    found[tp] = max(0, p.high - at)
+            return found
+
+    def list_topics(self, topic: str | None = None, timeout: float = -1) -> ClusterMetadata:
+        """Topics, partitions and the one broker."""
+        if topic is not None and not isinstance(topic, str):
+            raise TypeError(f"argument 1 must be str or None, not {type(topic).__name__}")
+        if self._closed:
+            raise RuntimeError("Handle has been closed")
+        return self._ask(lambda: cluster_metadata(self._store, topic), timeout)
+
+    def cluster_id(self, timeout: float = -1) -> str:
+        """A name for the server."""
+        self._check_open()
+        return self._ask(lambda: cluster_id(self._store), timeout)
+
+    def set_sasl_credentials(self, username: str, password: str) -> None:
+        """Not offered: credentials belong in the URL or the config file."""
+        del username, password
+        raise kafka_exception(KafkaError._UNSUPPORTED_FEATURE, "put the credentials into the URL or the config file")
+
+    def _topic(self, tp: TopicPartition) -> TopicInfo:
+        topic = self._store.topics().topics.get(tp.topic)
+        if topic is None or not 0 <= tp.partition < topic.partitions:
+            raise StoreError(KafkaError._UNKNOWN_PARTITION, f"{tp.topic} [{tp.partition}] does not exist")
+        return topic
+
+
+def _alias(asynchronous: bool, kwargs: dict[str, Any]) -> bool:
+    """confluent_kafka's older name of the argument, a keyword of Python since."""
+    if not kwargs:
+        return asynchronous
+    if kwargs.keys() != {"async"}:
+        raise TypeError(f"commit() got an unexpected keyword argument {next(iter(kwargs))!r}")
+    return bool(kwargs["async"])

@@ -1,0 +1,131 @@
+"""What was fetched and not yet handed to the application, in order. Guarded by the consumer's lock.
+
+Batches stay decoded columns until the application takes records from them; only then are messages made. A chunk
+whose partition has moved on (seek, pause, unassign: `Partition.version`) is dropped when its turn comes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from itertools import repeat
+from typing import TypeAlias
+
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
+
+from streamadapter.backend import StoredBatch
+from streamadapter.codec import RecordBatch
+from streamadapter.engine.partition import Partition
+from streamadapter.message import Message
+
+
+class Chunk:
+    """Records of one batch, from the first that was asked for."""
+
+    __slots__ = ("_batch", "_messages", "_next", "_stored", "partition", "size", "version")
+
+    def __init__(self, partition: Partition, stored: StoredBatch, batch: RecordBatch, first_offset: int) -> None:
+        self.partition = partition
+        self.version = partition.version
+        self.size = len(stored.payload or b"")
+        self._stored = stored
+        self._batch: RecordBatch | None = batch
+        self._messages: list[Message] = []
+        self._next = max(0, first_offset - stored.base_offset)
+
+    def __len__(self) -> int:
+        return self._stored.count - self._next
+
+    def take(self, limit: int) -> list[Message]:
+        """The next messages, at most `limit`, and move the partition's position behind them."""
+        if self._batch is not None:
+            self._messages, self._batch = self._make(self._batch), None
+        start = self._next
+        self._next = stop = min(start + limit, self._stored.count)
+        self.partition.position = self._stored.base_offset + stop
+        self.partition.position_epoch = self._stored.leader_epoch
+        return self._messages[start:stop]
+
+    def _make(self, batch: RecordBatch) -> list[Message]:
+        """All of the batch at once: the loop runs in C, and poll() finds its messages made."""
+        stored = self._stored
+        timestamps: Iterable[int | tuple[int, int]] = batch.timestamps
+        if batch.timestamp_type == TIMESTAMP_LOG_APPEND_TIME:
+            timestamps = repeat((TIMESTAMP_LOG_APPEND_TIME, stored.append_time))
+        return list(
+            map(
+                Message,
+                repeat(self.partition.tp[0]),
+                repeat(self.partition.tp[1]),
+                range(stored.base_offset, stored.base_offset + stored.count),
+                batch.keys,
+                batch.values,
+                batch.headers,
+                repeat(None),
+                timestamps,
+                repeat(None),
+                repeat(stored.leader_epoch),
+            )
+        )
+
+
+Item: TypeAlias = "Chunk | tuple[Partition | None, int, Message]"
+"""Records, or an event (error, end of partition) of a partition at a version, or of none."""
+
+
+class DeliveryQueue:
+    """Chunks and events in the order they are to be handed out."""
+
+    def __init__(self) -> None:
+        self._items: deque[Item] = deque()
+        self.messages = 0
+        self.bytes = 0
+
+    def put(self, chunk: Chunk) -> None:
+        """Queue records."""
+        self._items.append(chunk)
+        self.messages += len(chunk)
+        self.bytes += chunk.size
+
+    def put_event(self, message: Message, partition: Partition | None = None) -> None:
+        """Queue an event, to be dropped if the partition moves on before its turn."""
+        self._items.append((partition, partition.version if partition else 0, message))
+
+    def take(self, limit: int, store_offsets: bool) -> list[Message]:
+        """Up to `limit` messages. store_offsets: mark them as ready to be committed."""
+        taken: list[Message] = []
+        items = self._items
+        while items and len(taken) < limit:
+            item = items[0]
+            if not isinstance(item, Chunk):
+                items.popleft()
+                partition, version, message = item
+                if partition is None or partition.version == version:
+                    taken.append(message)
+                continue
+            partition = item.partition
+            if partition.version != item.version:
+                self._drop(item)
+                continue
+            before = len(item)
+            taken += item.take(limit - len(taken))
+            self.messages -= before - len(item)
+            if store_offsets:
+                partition.stored = partition.position
+                partition.stored_epoch = partition.position_epoch
+                partition.stored_metadata = None
+            if not len(item):
+                self._drop(item)
+        return taken
+
+    def purge(self) -> None:
+        """Drop what is void, so that it does not hold up fetching."""
+        for item in [i for i in self._items if isinstance(i, Chunk) and i.partition.version != i.version]:
+            self.messages -= len(item)
+            self.bytes -= item.size
+            self._items.remove(item)
+
+    def _drop(self, chunk: Chunk) -> None:
+        self._items.popleft()
+        self.messages -= len(chunk)
+        self.bytes -= chunk.size

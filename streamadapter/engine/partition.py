@@ -1,0 +1,93 @@
+"""One assigned partition as the consumer sees it. Plain state; the consumer's lock guards it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from confluent_kafka import OFFSET_INVALID
+
+from streamadapter.backend import TP, Committed, TopicInfo
+
+
+@dataclass(slots=True, eq=False)
+class Partition:
+    """State of an assigned partition.
+
+    wanted: where to start, an offset or a logical one, while `fetch_offset` is -1 (not yet resolved).
+    fetch_offset: the next offset to ask the store for. position: the next offset the application will be handed,
+    OFFSET_INVALID until a first record after assign or seek. version: rises with each seek, pause and re-assignment,
+    so that what was fetched for an earlier one is recognised and dropped.
+    """
+
+    tp: TP
+    wanted: int
+    owner_epoch: int = -1
+    topic: TopicInfo | None = None
+    version: int = 0
+    paused: bool = False
+    failed: bool = False
+
+    fetch_offset: int = -1
+    leader_epoch: int = -1
+    log_id: str = ""
+    acquired: bool = False
+
+    position: int = OFFSET_INVALID
+    position_epoch: int = -1
+    stored: int = OFFSET_INVALID
+    stored_epoch: int = -1
+    stored_metadata: str | None = None
+    sent_to_commit: int = OFFSET_INVALID
+
+    low: int = OFFSET_INVALID
+    high: int = OFFSET_INVALID
+    eof_at: int = -1
+    batch_bytes: int = 0  # running mean of a stored batch, 0: none seen
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"{self.tp[0]} [{self.tp[1]}]"
+
+    def restart(self, wanted: int) -> None:
+        """Read on from elsewhere; everything fetched so far is void."""
+        self.wanted = wanted
+        self.version += 1
+        self.fetch_offset = -1
+        self.leader_epoch = -1
+        self.failed = False
+        self.eof_at = -1
+
+    def seek(self, wanted: int) -> None:
+        """As `restart`, and the position is unknown until the next record."""
+        self.restart(wanted)
+        self.position = OFFSET_INVALID
+
+    def pause(self) -> None:
+        """Stop fetching; what is fetched but not delivered is dropped and fetched again on resume."""
+        self.paused = True
+        self._rewind()
+
+    def resume(self) -> None:
+        """Fetch again, from where delivery stopped."""
+        self.paused = False
+
+    def _rewind(self) -> None:
+        self.version += 1
+        if self.fetch_offset >= 0 and self.position != OFFSET_INVALID:
+            self.fetch_offset = self.position
+            self.leader_epoch = self.position_epoch
+        elif self.fetch_offset >= 0:
+            self.fetch_offset = -1  # nothing was delivered: resolve `wanted` again
+        self.eof_at = -1
+
+    @property
+    def fetchable(self) -> bool:
+        """It has a position and may be read."""
+        return self.fetch_offset >= 0 and not self.paused and not self.failed
+
+    def uncommitted(self) -> Committed | None:
+        """What auto-commit or a bare commit() would commit, None if that was done already."""
+        if self.stored < 0 or self.stored == self.sent_to_commit:
+            return None
+        return Committed(self.stored, self.stored_epoch, self.stored_metadata, self.log_id)
