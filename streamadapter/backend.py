@@ -71,7 +71,7 @@ class Append:
     producer_epoch: int
     sequence: int  # of the first record; counts up by one a record, per partition, from 0 in each epoch
     count: int
-    max_timestamp: int  # ms, the largest record timestamp in the batch
+    max_timestamp: int  # ms, the largest record timestamp in the batch; -1: the append time (LogAppendTime)
     payload: bytes  # opaque to the store: codec.encode_batch
 
 

@@ -22,7 +22,7 @@ from streamadapter.message import Message
 class Chunk:
     """Records of one batch, from the first that was asked for."""
 
-    __slots__ = ("_batch", "_messages", "_next", "_stored", "partition", "size", "version")
+    __slots__ = ("_batch", "_messages", "_next", "_stored", "count", "partition", "size", "version")
 
     def __init__(self, partition: Partition, stored: StoredBatch, batch: RecordBatch, first_offset: int) -> None:
         self.partition = partition
@@ -32,18 +32,27 @@ class Chunk:
         self._batch: RecordBatch | None = batch
         self._messages: list[Message] = []
         self._next = max(0, first_offset - stored.base_offset)
+        self.count = stored.count - self._next
 
     def __len__(self) -> int:
         return self._stored.count - self._next
 
-    def take(self, limit: int) -> list[Message]:
-        """The next messages, at most `limit`, and move the partition's position behind them."""
+    def take(self, limit: int, store_offsets: bool) -> list[Message]:
+        """The next messages, at most `limit`, and move the partition's position behind them.
+
+        store_offsets: mark them as ready to be committed.
+        """
         if self._batch is not None:
             self._messages, self._batch = self._make(self._batch), None
         start = self._next
         self._next = stop = min(start + limit, self._stored.count)
-        self.partition.position = self._stored.base_offset + stop
-        self.partition.position_epoch = self._stored.leader_epoch
+        partition = self.partition
+        partition.position = self._stored.base_offset + stop
+        partition.position_epoch = self._stored.leader_epoch
+        if store_offsets:
+            partition.stored = partition.position
+            partition.stored_epoch = partition.position_epoch
+            partition.stored_metadata = None
         return self._messages[start:stop]
 
     def _make(self, batch: RecordBatch) -> list[Message]:
@@ -74,7 +83,10 @@ Item: TypeAlias = "Chunk | tuple[Partition | None, int, Message]"
 
 
 class DeliveryQueue:
-    """Chunks and events in the order they are to be handed out."""
+    """Chunks and events in the order they are to be handed out.
+
+    messages and bytes count whole chunks: one that is partly taken counts until it is used up.
+    """
 
     def __init__(self) -> None:
         self._items: deque[Item] = deque()
@@ -84,8 +96,14 @@ class DeliveryQueue:
     def put(self, chunk: Chunk) -> None:
         """Queue records."""
         self._items.append(chunk)
-        self.messages += len(chunk)
+        self.messages += chunk.count
         self.bytes += chunk.size
+
+    @property
+    def head(self) -> Chunk | None:
+        """The chunk whose turn it is. Its owner may take from it without the lock: it stays the head until used up."""
+        item = self._items[0] if self._items else None
+        return item if isinstance(item, Chunk) else None
 
     def put_event(self, message: Message, partition: Partition | None = None) -> None:
         """Queue an event, to be dropped if the partition moves on before its turn."""
@@ -107,13 +125,7 @@ class DeliveryQueue:
             if partition.version != item.version:
                 self._drop(item)
                 continue
-            before = len(item)
-            taken += item.take(limit - len(taken))
-            self.messages -= before - len(item)
-            if store_offsets:
-                partition.stored = partition.position
-                partition.stored_epoch = partition.position_epoch
-                partition.stored_metadata = None
+            taken += item.take(limit - len(taken), store_offsets)
             if not len(item):
                 self._drop(item)
         return taken
@@ -121,11 +133,11 @@ class DeliveryQueue:
     def purge(self) -> None:
         """Drop what is void, so that it does not hold up fetching."""
         for item in [i for i in self._items if isinstance(i, Chunk) and i.partition.version != i.version]:
-            self.messages -= len(item)
+            self.messages -= item.count
             self.bytes -= item.size
             self._items.remove(item)
 
     def _drop(self, chunk: Chunk) -> None:
         self._items.popleft()
-        self.messages -= len(chunk)
+        self.messages -= chunk.count
         self.bytes -= chunk.size

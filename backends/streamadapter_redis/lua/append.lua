@@ -1,6 +1,7 @@
 -- Append one record batch, once. Atomic. docs/design.md, "Append", numbers the steps.
 -- KEYS 1 log (stream)  2 meta (hash)  3 producer (string)
--- ARGV 1 topic id  2 producer epoch  3 first sequence  4 record count  5 largest record timestamp, ms
+-- ARGV 1 topic id  2 producer epoch  3 first sequence  4 record count
+--      5 largest record timestamp in ms, -1: it is the append time
 --      6 run id of this server  7 max.message.bytes  8 retention.ms or -1  9 retention.bytes or -1
 --      10 producer state's time to live, ms  11 payload
 -- Returns {status, base offset, append time, leader epoch}; status as in scripts.AppendStatus.
@@ -43,7 +44,7 @@ if m[3] ~= ARGV[6] then
   leader = leader + 1
   epochs = epochs .. ' ' .. leader .. ':' .. int(base)
 end
-local timestamp = math.max(tonumber(m[6]), tonumber(ARGV[5]))
+local timestamp = math.max(tonumber(m[6]), ARGV[5] == '-1' and now or tonumber(ARGV[5]))
 local total = tonumber(m[7]) + #ARGV[11]
 local stop = base + count
 

@@ -1,0 +1,98 @@
+"""Servers and addresses for every test. Under pytest-xdist each worker has servers of its own."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import pytest
+
+from streamadapter.testing.servers import RedisServer, Server, ValkeyServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def _need(kind: type[Server]) -> None:
+    """A missing server skips the test at a developer's desk but fails it in CI: nobody reads skips there."""
+    try:
+        kind.binary()
+    except FileNotFoundError as error:
+        if os.environ.get("CI", "").lower() in ("1", "true"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+def _running(kind: type[Server], directory: Path, options: dict[str, str]) -> Iterator[Server]:
+    _need(kind)
+    with kind(directory, options) as server:
+        yield server
+
+
+_DURABLE = {"appendonly": "yes", "appendfsync": "always"}
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A Redis shared by all tests: never kill, pause or flush it; use names of your own (`topic`)."""
+    yield from _running(RedisServer, tmp_path_factory.mktemp("redis"), {})
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A Valkey shared by all tests, as `redis_server`."""
+    yield from _running(ValkeyServer, tmp_path_factory.mktemp("valkey"), {})
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_server: Server) -> str:
+    return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def valkey_url(valkey_server: Server) -> str:
+    return valkey_server.url
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[Server]:
+    """A Redis of the test's own, to kill and pause: append-only file on, fsync always."""
+    yield from _running(RedisServer, tmp_path / "own-redis", _DURABLE)
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[Server]:
+    """A Valkey of the test's own, as `own_redis`."""
+    yield from _running(ValkeyServer, tmp_path / "own-valkey", _DURABLE)
+
+
+@pytest.fixture(params=["memory", "embedded", "redis"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Each backend of the Redis family in turn; memory and embedded are empty, redis is the shared one."""
+    if request.param == "memory":
+        yield f"memory://{uuid.uuid4().hex}"
+    elif request.param == "embedded":
+        from streamadapter_embedded import server_control  # tests of the core run without the backends
+
+        path = tmp_path / "embedded"
+        url = f"embedded://{quote(str(path))}"
+        yield url
+        if path.exists():  # a client that was killed has left the server running
+            server_control.stop(url, force=True)
+    else:
+        yield request.getfixturevalue("redis_url")
+
+
+@pytest.fixture
+def topic() -> str:
+    """A topic name nobody else uses."""
+    return f"t-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def group() -> str:
+    """A consumer group name nobody else uses."""
+    return f"g-{uuid.uuid4().hex[:12]}"
