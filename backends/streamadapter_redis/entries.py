@@ -13,7 +13,7 @@ def parse_entry(entry: Any) -> StoredBatch:
     A foreign entry takes the place of no record: base offset one beyond its id's first part, count 0.
     """
     last, _, count = entry[0].partition(b"-")
-    values = entry[1] or ()
+    values: list[bytes] = entry[1] or []
     # append.lua writes the fields in this order; anything else is not ours.
     if values[::2] != [b"b", b"t", b"m", b"e", b"s"] or count == b"0":
         return StoredBatch(int(last) + 1, 0, -1, -1, None)

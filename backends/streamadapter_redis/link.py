@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeAlias
 
 import redis
@@ -56,7 +56,7 @@ class Link:
         try:
             connection.connect()
             self._greet()
-        except Exception as error:  # noqa: BLE001 - redis-py raises what the socket, TLS and parser raise
+        except Exception as error:
             self.close()
             raise translate(error, where, sent=False) from error
 
@@ -116,7 +116,7 @@ class Link:
                     replies.append(connection.read_response())
                 except redis.ResponseError as error:
                     replies.append(error)
-        except Exception as error:  # noqa: BLE001 - as above; a BaseException leaves the link to be closed by `borrow`
+        except Exception as error:
             self.close()
             raise translate(error, self._where) from error
         return replies
@@ -124,10 +124,9 @@ class Link:
     def close(self) -> None:
         """Disconnect; never raises."""
         self.dead = True
-        try:
+        # Nothing is left to be done with a connection that cannot even be closed.
+        with suppress(Exception):
             self._connection.disconnect()
-        except Exception:  # noqa: BLE001, S110 - nothing is left to be done with a connection that cannot be closed
-            pass
 
 
 class LinkPool:

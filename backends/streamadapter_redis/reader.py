@@ -84,7 +84,9 @@ class RedisReader:
         if reply[0] == 1:
             raise self._store.missing_log(topic, partition)
         if reply[0] == 2:
-            raise FencedOwnerError(f"{topic.name} [{partition}] was taken over in generation {reply[1]}", reply[1])
+            raise FencedOwnerError(
+                f"{topic.name} [{partition}] was taken over in generation {reply[1]}", reply[1]
+            )
         tp = (topic.name, partition)
         self._owned[tp] = f"{epoch} {self._member_id}"
         self._cursors[tp] = offset
@@ -183,7 +185,8 @@ class RedisReader:
         commands.append(self._join_signal())
         replies = self._connected().execute(commands)
         owners, seeks, joined = replies[: len(tps)], replies[len(tps) : -1], replies[-1]
-        fenced, unowned = set(), set()
+        fenced: set[TP] = set()
+        unowned: set[TP] = set()
         for tp, owner, seek in zip(tps, owners, seeks, strict=True):
             if not isinstance(seek, Exception):
                 self._cursors[tp] = positions[tp]
