@@ -1,0 +1,1 @@
+"""The client engine over a log store; docs/design.md has the map."""
