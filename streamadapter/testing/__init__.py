@@ -1,0 +1,1 @@
+"""For tests: real servers, a fault-injecting proxy, a checker of histories."""
