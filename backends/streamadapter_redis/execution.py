@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from confluent_kafka import KafkaError
 
@@ -30,16 +31,22 @@ class Execution:
         host, port = self._address
         return f"{host}:{port}" if port else host
 
-    def _execute(self, commands: Sequence[Command]) -> list[Reply]:
-        if not commands:
-            return []
+    @contextmanager
+    def _link(self) -> Iterator[Link]:
+        """A connection for the block. When one fails, its idle siblings are most likely dead as well."""
         try:
             with self._links.borrow() as link:
-                return link.execute(commands)
+                yield link
         except StoreError as error:
             if error.code == KafkaError._TRANSPORT:
                 self._links.discard_idle()
             raise
+
+    def _execute(self, commands: Sequence[Command]) -> list[Reply]:
+        if not commands:
+            return []
+        with self._link() as link:
+            return link.execute(commands)
 
     def _one(self, *command: str | int | bytes) -> Reply:
         reply = self._execute([command])[0]

@@ -6,7 +6,7 @@ have no braces (topic_config.check_name); group ids may hold anything, so they a
 
 from __future__ import annotations
 
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 
 class Keys:
@@ -31,7 +31,7 @@ class Keys:
         return f"{self._prefix}:{{{topic}:{partition}}}:owners"
 
     def producer(self, topic: str, partition: int, producer_id: int) -> str:
-        """String: epoch, next sequence and the last batches of a producer."""
+        """String: log id, epoch, next sequence and the last five batches of a producer."""
         return f"{self._prefix}:{{{topic}:{partition}}}:producer:{producer_id}"
 
     def group_state(self, group: str) -> str:
@@ -54,9 +54,3 @@ class Keys:
 def redis_group(group: str, member_id: str) -> str:
     """Name of the Redis consumer group that is one member's cursor."""
     return f"{quote(group, safe='')}/{member_id}"
-
-
-def member_of(redis_group_name: str) -> tuple[str, str]:
-    """The (group, member id) of `redis_group`, for tools that inspect a server."""
-    group, _, member = redis_group_name.partition("/")
-    return unquote(group), member

@@ -19,6 +19,9 @@ from streamadapter_redis.topics import TopicStore
 PRODUCER_TTL_MS = 24 * 60 * 60 * 1000
 """An idle producer is forgotten after a day, as Kafka does (producer.id.expiration.ms)."""
 
+MAX_WAIT_MS = 4000
+"""Bound of one WAIT, below the socket timeout; the engine tries again. 0 would wait for ever."""
+
 
 class LogPart(TopicStore):
     """Logs: see `streamadapter.backend.LogStore`."""
@@ -30,7 +33,7 @@ class LogPart(TopicStore):
         if copies and not self.features.replicas:
             refusal = StoreError(KafkaError.NOT_ENOUGH_REPLICAS, f"{self.features.name} has no replicas")
             return [refusal for _ in batches]
-        with self._links.borrow() as link:
+        with self._link() as link:
             commands: list[Command] = [
                 scripts.APPEND.call(
                     [
@@ -53,7 +56,7 @@ class LogPart(TopicStore):
                 for batch, config in zip(batches, configs, strict=True)
             ]
             if copies:
-                commands.append(("WAIT", copies, timeout_ms))
+                commands.append(("WAIT", copies, max(1, min(timeout_ms, MAX_WAIT_MS))))
             replies = link.execute(commands)
         received = replies.pop() if copies else 0
         if isinstance(received, Exception):

@@ -10,28 +10,29 @@ local epoch, sequence, count = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(AR
 
 local function int(n) return string.format('%.0f', n) end
 
-local m = redis.call('HMGET', meta, 'topic', 'end', 'run', 'epoch', 'time', 'timestamp', 'total', 'epochs')
+local m = redis.call('HMGET', meta, 'topic', 'end', 'run', 'epoch', 'time', 'timestamp', 'total', 'epochs',
+  'log')
 if m[1] ~= ARGV[1] then return {2, -1, -1, -1} end
 
 local known = redis.call('GET', producer)
-local recent = ''
-if known then
-  local e, next_sequence, batches = string.match(known, '^(%d+) (%d+)(.*)$')
-  e, next_sequence = tonumber(e), tonumber(next_sequence)
-  if epoch < e then return {4, -1, -1, -1} end
-  if epoch == e then
-    if sequence ~= next_sequence then
-      for s, c, base, time, leader in string.gmatch(batches, ' (%d+):(%d+):(%d+):(%d+):(%d+)') do
-        if tonumber(s) == sequence and tonumber(c) == count then
-          return {1, tonumber(base), tonumber(time), tonumber(leader)}
-        end
+local log_id, last_epoch, next_sequence, recent = string.match(known or '', '^(%S+) (%d+) (%d+)(.*)$')
+-- What it wrote to an earlier log of that name says nothing of this one.
+if log_id == m[9] then
+  last_epoch, next_sequence = tonumber(last_epoch), tonumber(next_sequence)
+  if epoch < last_epoch then return {4, -1, -1, -1} end
+  if epoch > last_epoch then
+    if sequence ~= 0 then return {3, -1, -1, -1} end
+    recent = ''
+  elseif sequence ~= next_sequence then
+    for s, c, base, time, leader in string.gmatch(recent, ' (%d+):(%d+):(%d+):(%d+):(%d+)') do
+      if tonumber(s) == sequence and tonumber(c) == count then
+        return {1, tonumber(base), tonumber(time), tonumber(leader)}
       end
-      return {3, -1, -1, -1}
     end
-    recent = batches
-  elseif sequence ~= 0 then
     return {3, -1, -1, -1}
   end
+else
+  recent = ''
 end
 if #ARGV[11] > tonumber(ARGV[7]) then return {5, -1, -1, -1} end
 
@@ -66,7 +67,7 @@ for batch in string.gmatch(recent, ' [^ ]+') do
   if n > 4 then break end
   kept = kept .. batch
 end
-redis.call('SET', producer, epoch .. ' ' .. int(sequence + count) .. ' ' .. int(sequence) .. ':' .. count .. ':'
+redis.call('SET', producer, m[9] .. ' ' .. epoch .. ' ' .. int(sequence + count) .. ' ' .. int(sequence) .. ':' .. count .. ':'
   .. int(base) .. ':' .. int(now) .. ':' .. leader .. kept, 'PX', ARGV[10])
 
 --@include retention
