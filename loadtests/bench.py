@@ -143,9 +143,7 @@ def xadd_pipelined(url: str, records: int) -> Figures:
 
 
 def _consumer(url: str, topic: str, **conf: Any) -> Consumer:
-    c = Consumer(
-        {"bootstrap.servers": url, "group.id": topic, "auto.offset.reset": "earliest", **conf}
-    )
+    c = Consumer({"bootstrap.servers": url, "group.id": topic, "auto.offset.reset": "earliest", **conf})
     c.subscribe([topic])
     return c
 
@@ -296,7 +294,10 @@ def main(records: int, rounds: int, only: tuple[str, ...], output: Path | None) 
         for _ in range(rounds):
             for name in names:
                 progress.update(task, description=MEASUREMENTS[name][0])
-                with tempfile.TemporaryDirectory() as directory, RedisServer(Path(directory), options) as server:
+                with (
+                    tempfile.TemporaryDirectory() as directory,
+                    RedisServer(Path(directory), options) as server,
+                ):
                     results[name].append(measure(name, server.url, records))
                 progress.advance(task)
     medians = {

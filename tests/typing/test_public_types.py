@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PROGRAM = '''
+PROGRAM = """
 from streamadapter import AdminClient, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from streamadapter.admin import NewTopic
 
@@ -31,22 +31,31 @@ with Consumer({"bootstrap.servers": "memory://types", "group.id": "g"}) as consu
     except KafkaException as error:
         code: int = error.args[0].code()
 AdminClient({"bootstrap.servers": "memory://types"}).create_topics([NewTopic("orders", 4)])["orders"].result()
-'''
+"""
 
-WRONG = '''
+WRONG = """
 from streamadapter import Consumer, Producer
 
 Producer({}).produce("t", value=1)
 Consumer({}).poll("soon")
 Consumer({}).subscribe("orders")
-'''
+"""
 
 
 def check(program: str, directory: Path) -> subprocess.CompletedProcess[str]:
     source = directory / "program.py"
     source.write_text(program)
     return subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--cache-dir", str(directory), str(source)],
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--strict",
+            "--no-error-summary",
+            "--cache-dir",
+            str(directory),
+            str(source),
+        ],
         capture_output=True,
         text=True,
         cwd=directory,

@@ -27,8 +27,9 @@ for _, member in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
     redis.pcall('XGROUP', 'DESTROY', KEYS[3], ARGV[3] .. '/' .. member)
   end
 end
--- A new group's versions begin at the time, so that those of a deleted group of that name never come again.
-local new = string.format('%.0f', version == 0 and now or version + 1)
+-- A new group's versions begin at the time in microseconds (fewer changes than that are possible), so that those of a
+-- deleted group of that name never come again.
+local new = string.format('%.0f', version == 0 and tonumber(clock[1]) * 1000000 + tonumber(clock[2]) or version + 1)
 redis.call('HSET', KEYS[1], 'version', new, 'state', ARGV[2])
 redis.call('XADD', KEYS[3], 'MAXLEN', '=', 1, '*', 'v', new)
 return {1, tonumber(new), now, ''}
