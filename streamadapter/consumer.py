@@ -156,6 +156,10 @@ class Consumer:
         """First offsets with timestamps >= the `offset` fields (ms); OFFSET_END where there is none."""
         return self._client.offsets_for_times(partitions, timeout)  # type: ignore[no-any-return]  # as above
 
+    def lag(self) -> dict[tuple[str, int], int]:
+        """Records still to be handed out, by (topic, partition), as last seen. Not in confluent_kafka."""
+        return self._client.lag()  # type: ignore[no-any-return]  # as above
+
     def list_topics(self, topic: str | None = None, timeout: float = -1) -> ClusterMetadata:
         """Metadata of all topics, or of one."""
         return self._client.list_topics(topic, timeout)  # type: ignore[no-any-return]  # as above

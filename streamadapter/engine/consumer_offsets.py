@@ -107,7 +107,7 @@ class ConsumerOffsets:
             with self._state.lock:
                 for topic, index in given.keys() - self._state.assignment.keys():
                     raise kafka_exception(
-                        KafkaError._STATE, f"StoreOffsets failed: {topic} [{index}] is not assigned"
+                        KafkaError._UNKNOWN_PARTITION, f"StoreOffsets failed: {topic} [{index}] is not assigned"
                     )
                 for tp, committed in given.items():
                     partition = self._state.assignment[tp]
@@ -193,8 +193,8 @@ class ConsumerOffsets:
         with self._state.lock:
             found = {}
             for tp, p in self._state.assignment.items():
-                at = p.position if p.position >= 0 else p.fetch_offset
-                if at >= 0 and p.high >= 0:
+                at = p.position if p.position >= 0 else p.start
+                if p.fetch_offset >= 0 and p.high >= 0:
                     found[tp] = max(0, p.high - at)
             return found
 

@@ -138,7 +138,9 @@ class Fetcher:
             offset = partition.fetch_offset
             try:
                 if offset < 0:
-                    start = positions.resolve(partition.name, partition.wanted, committed, limits, self._policy)
+                    start = positions.resolve(
+                        partition.name, partition.wanted, committed, limits, self._policy
+                    )
                 else:
                     start = positions.verify(
                         partition.name, offset, partition.leader_epoch, partition.log_id, limits, self._policy
@@ -147,6 +149,8 @@ class Fetcher:
                 partition.failed = True  # until the application seeks or assigns
                 self._state.deliver_error(error, partition, max(offset, 0))
                 return
+            if start.offset != offset:
+                partition.start, partition.start_epoch = start.offset, start.leader_epoch
             partition.fetch_offset = start.offset
             partition.leader_epoch = start.leader_epoch
             partition.log_id = limits.log_id
@@ -162,7 +166,9 @@ class Fetcher:
             return
         self._look_due = now + LOOK_INTERVAL_S
         with self._state.lock:
-            read = [p for p in self._state.assignment.values() if p.fetch_offset >= 0 and p.topic and not p.failed]
+            read = [
+                p for p in self._state.assignment.values() if p.fetch_offset >= 0 and p.topic and not p.failed
+            ]
         if not read:
             return
         states = self._store.log_states([(p.topic, p.tp[1]) for p in read if p.topic])
@@ -233,16 +239,16 @@ class Fetcher:
         ]
 
     def _wait_ms(self, until: float) -> int:
-        wait_ms = min(MAX_WAIT_MS, self._state.settings["fetch.wait.max.ms"], int((until - time.monotonic()) * 1000))
+        longest: int = self._state.settings["fetch.wait.max.ms"]
+        wait_ms = min(MAX_WAIT_MS, longest, int((until - time.monotonic()) * 1000))
         unresolved = any(p.fetch_offset < 0 and not p.failed for p in self._state.assignment.values())
         return max(0, min(wait_ms, RETRY_MS) if unresolved or self._retry_at else wait_ms)
 
     def _full(self) -> bool:
-        settings, queue = self._state.settings, self._state.queue
-        return (
-            queue.messages >= settings["queued.min.messages"]
-            or queue.bytes >= settings["queued.max.messages.kbytes"] * 1024
-        )
+        queue = self._state.queue
+        most_messages: int = self._state.settings["queued.min.messages"]
+        most_bytes: int = self._state.settings["queued.max.messages.kbytes"] * 1024
+        return queue.messages >= most_messages or queue.bytes >= most_bytes
 
     def _batches(self) -> int:
         if not self._sizes:
@@ -279,7 +285,9 @@ class Fetcher:
         except CorruptBatch as error:
             return error
 
-    def _take(self, partition: Partition, stored: StoredBatch, batch: RecordBatch | CorruptBatch | None) -> bool:
+    def _take(
+        self, partition: Partition, stored: StoredBatch, batch: RecordBatch | CorruptBatch | None
+    ) -> bool:
         """Queue one batch; False if it does not fit at the position, so that nothing after it may be taken."""
         if batch is None:
             self._state.deliver_error(
@@ -303,7 +311,10 @@ class Fetcher:
         if gap:
             self._lost(partition, f"offsets {partition.fetch_offset} to {stored.base_offset - 1} are missing")
         if isinstance(batch, CorruptBatch):
-            self._lost(partition, f"the batch at offset {stored.base_offset} is corrupt ({batch}): {stored.count} records")
+            self._lost(
+                partition,
+                f"the batch at offset {stored.base_offset} is corrupt ({batch}): {stored.count} records",
+            )
         else:
             self._state.queue.put(Chunk(partition, stored, batch, partition.fetch_offset))
         partition.fetch_offset = end

@@ -14,7 +14,7 @@ class Partition:
     """State of an assigned partition.
 
     wanted: where to start, an offset or a logical one, while `fetch_offset` is -1 (not yet resolved).
-    fetch_offset: the next offset to ask the store for. position: the next offset the application will be handed,
+    start: what `wanted` was resolved to. fetch_offset: the next offset to ask the store for. position: the next offset the application will be handed,
     OFFSET_INVALID until a first record after assign or seek. version: rises with each seek, pause and re-assignment,
     so that what was fetched for an earlier one is recognised and dropped.
     """
@@ -27,6 +27,8 @@ class Partition:
     paused: bool = False
     failed: bool = False
 
+    start: int = -1
+    start_epoch: int = -1
     fetch_offset: int = -1
     leader_epoch: int = -1
     log_id: str = ""
@@ -74,11 +76,12 @@ class Partition:
 
     def _rewind(self) -> None:
         self.version += 1
-        if self.fetch_offset >= 0 and self.position != OFFSET_INVALID:
-            self.fetch_offset = self.position
-            self.leader_epoch = self.position_epoch
-        elif self.fetch_offset >= 0:
-            self.fetch_offset = -1  # nothing was delivered: resolve `wanted` again
+        if self.fetch_offset >= 0:
+            self.fetch_offset, self.leader_epoch = (
+                (self.start, self.start_epoch)
+                if self.position == OFFSET_INVALID
+                else (self.position, self.position_epoch)
+            )
         self.eof_at = -1
 
     @property
