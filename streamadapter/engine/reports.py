@@ -1,0 +1,93 @@
+"""Delivery reports: what became of a batch, kept in columns until poll() serves its callbacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from confluent_kafka import (
+    TIMESTAMP_CREATE_TIME,
+    TIMESTAMP_LOG_APPEND_TIME,
+    TIMESTAMP_NOT_AVAILABLE,
+    KafkaError,
+)
+
+from streamadapter.engine.accumulator import GivenUp
+from streamadapter.engine.queues import Batch, Records
+from streamadapter.message import Message
+
+_NO_TIMESTAMP = (TIMESTAMP_NOT_AVAILABLE, -1)
+
+
+@dataclass(slots=True, eq=False)
+class Report:
+    """The outcome of consecutive records of one partition. Served by one thread at a time.
+
+    base_offset is None if they have no offset (an error, or acks=0); append_time (ms) is that of the log if the
+    topic's timestamps are, else None. finished: when it was known, in the clock of Records.born.
+    """
+
+    topic: str
+    partition: int | None
+    records: Records
+    error: KafkaError | None
+    base_offset: int | None
+    append_time: int | None
+    finished: float
+    served: int = 0
+
+    @classmethod
+    def delivered(cls, batch: Batch, base_offset: int | None, append_time: int | None, now: float) -> Report:
+        """For a batch that is in the log."""
+        queue = batch.queue
+        return cls(queue.topic, queue.partition, batch.records, None, base_offset, append_time, now)
+
+    @classmethod
+    def failed(cls, given_up: GivenUp, now: float) -> Report:
+        """For records that are not, as far as is known."""
+        partition = given_up.partition if given_up.partition >= 0 else None
+        return cls(given_up.topic, partition, given_up.records, given_up.error, None, None, now)
+
+    def __len__(self) -> int:
+        """Records still to be served."""
+        return len(self.records) - self.served
+
+    def has_callbacks(self) -> bool:
+        """Whether anybody wants to know."""
+        return self.records.callbacks.count(None) < len(self.records)
+
+    def serve(self) -> int:
+        """Call the callbacks with (error, Message); returns how many.
+
+        An exception from a callback propagates; that record counts as served, and the next call goes on behind it.
+        """
+        calls = 0
+        callbacks = self.records.callbacks
+        for index in range(self.served, len(callbacks)):
+            self.served = index + 1
+            callback = callbacks[index]
+            if callback is not None:
+                calls += 1
+                callback(self.error, self._message(index))
+        return calls
+
+    def _message(self, index: int) -> Message:
+        """As confluent_kafka's delivery reports show it: no headers, no offset on an error."""
+        records = self.records
+        timestamp: tuple[int, int]
+        if self.error is not None:
+            timestamp = _NO_TIMESTAMP
+        elif self.append_time is not None:
+            timestamp = (TIMESTAMP_LOG_APPEND_TIME, self.append_time)
+        else:
+            timestamp = (TIMESTAMP_CREATE_TIME, records.timestamps[index])
+        return Message(
+            self.topic,
+            self.partition,
+            None if self.base_offset is None else self.base_offset + index,
+            records.keys[index],
+            records.values[index],
+            None,
+            self.error,
+            timestamp,
+            self.finished - records.born[index],
+        )
