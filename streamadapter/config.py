@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from confluent_kafka import KafkaException
@@ -74,9 +74,10 @@ class _Section(BaseModel):
 
 
 class EmbeddedSection(_Section):
-    """[embedded]: `path` is the data directory; relative to the config file."""
+    """[embedded]: `path` is the data directory, relative to the config file; `fsync` how safe an append is."""
 
     path: Path = Path("streamadapter-data")
+    fsync: Literal["everysec", "always"] = "everysec"
 
 
 class MemorySection(_Section):
@@ -213,9 +214,8 @@ class Config(BaseSettings):
     def connection(self) -> tuple[str, dict[str, Any]]:
         """URL of the chosen backend's server (with the password, if any) and properties of its section."""
         if self.backend == "embedded":
-            return "embedded://" + quote(
-                str((self._directory / self.embedded.path.expanduser()).absolute())
-            ), {}
+            path = (self._directory / self.embedded.path.expanduser()).absolute()
+            return f"embedded://{quote(str(path))}{'?fsync=always' if self.embedded.fsync == 'always' else ''}", {}
         if self.backend == "memory":
             return "memory://" + quote(self.memory.name), {}
         if self.backend == "redis":

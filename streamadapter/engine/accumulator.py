@@ -131,10 +131,15 @@ class Accumulator:
         self._tidy(queue)
         return given_up
 
-    def expire(self, now: float) -> list[GivenUp]:
-        """Give up what is older than delivery_timeout. A batch goes as a whole, with its oldest record."""
+    def expire(self, now: float, why: str = "") -> list[GivenUp]:
+        """Give up what is older than delivery_timeout. A batch goes as a whole, with its oldest record.
+
+        why: the trouble with the server that made them late, if any is known; it goes into the reports.
+        """
         expired: list[GivenUp] = []
         error = KafkaError(KafkaError._MSG_TIMED_OUT)
+        if why:
+            error = KafkaError(KafkaError._MSG_TIMED_OUT, f"{error.str()}: {why}")
         for queue in [q for q in self._active if self._deadline(q) <= now]:
             oldest = now - self.policy.delivery_timeout
             sent = [batch for batch in queue.unanswered() if batch.records.born[0] <= oldest]

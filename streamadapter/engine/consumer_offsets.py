@@ -113,6 +113,7 @@ class ConsumerOffsets:
                     partition = self._state.assignment[tp]
                     partition.stored = committed.offset
                     partition.stored_epoch = committed.leader_epoch
+                    partition.stored_log_id = committed.log_id
                     partition.stored_metadata = committed.metadata
 
     def _log_id(self, tp: TP) -> str:

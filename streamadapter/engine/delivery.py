@@ -22,11 +22,12 @@ from streamadapter.message import Message
 class Chunk:
     """Records of one batch, from the first that was asked for."""
 
-    __slots__ = ("_batch", "_messages", "_next", "_stored", "count", "partition", "size", "version")
+    __slots__ = ("_batch", "_messages", "_next", "_stored", "count", "log_id", "partition", "size", "version")
 
     def __init__(self, partition: Partition, stored: StoredBatch, batch: RecordBatch, first_offset: int) -> None:
         self.partition = partition
         self.version = partition.version
+        self.log_id = partition.log_id
         self.size = len(stored.payload or b"")
         self._stored = stored
         self._batch: RecordBatch | None = batch
@@ -50,8 +51,11 @@ class Chunk:
         partition.position = self._stored.base_offset + stop
         partition.position_epoch = self._stored.leader_epoch
         if store_offsets:
-            partition.stored = partition.position
+            # The offset last: the loop may read all of these for a commit without the lock being held here, and a
+            # newer epoch beside an older offset is harmless.
+            partition.stored_log_id = self.log_id
             partition.stored_epoch = partition.position_epoch
+            partition.stored = partition.position
             partition.stored_metadata = None
         return self._messages[start:stop]
 

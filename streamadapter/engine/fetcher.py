@@ -45,7 +45,7 @@ class Fetcher:
         self._retention_due = time.monotonic() + RETENTION_INTERVAL_S
         self._retry_at: dict[Partition, float] = {}
         self._suspects: set[Partition] = set()  # the log must be looked at before they are read on
-        self._passed: dict[Partition, int] = {}  # position at which that look found nothing wrong
+        self._topics: Mapping[str, TopicInfo] = {}  # the registry as `resolve` last saw it
         self._sizes: float = 0.0  # running mean of a stored batch in bytes
 
     def wake(self) -> None:
@@ -68,6 +68,9 @@ class Fetcher:
         with self._state.lock:
             assigned = set(self._state.assignment.values())
             topics = self._state.topics
+            if topics is not self._topics:
+                self._topics = topics
+                self._follow(assigned)
         self._retry_at = {p: at for p, at in self._retry_at.items() if at > now and p in assigned}
         self._suspects &= assigned
         todo = [
@@ -91,6 +94,18 @@ class Fetcher:
                 raise found
             self._retry_at[partition] = now + (RETRY_S if not found.retriable else RETRY_S / 10)
 
+    def _follow(self, partitions: Iterable[Partition]) -> None:
+        """After a change of the registry: what was missing may be there, and a topic may have been made anew."""
+        for partition in partitions:
+            name, index = partition.tp
+            topic, former = self._topics.get(name), partition.topic
+            if topic is None or index >= topic.partitions or (former and former.topic_id == topic.topic_id):
+                continue
+            partition.failed = partition.acquired = False
+            self._retry_at.pop(partition, None)
+            if former is not None:
+                self._suspects.add(partition)  # the position speaks of another log
+
     def _find_topic(self, partition: Partition, topics: Mapping[str, TopicInfo]) -> bool:
         name, index = partition.tp
         topic = topics.get(name)
@@ -99,9 +114,8 @@ class Fetcher:
             return True
         code = KafkaError.UNKNOWN_TOPIC_OR_PART if topic is None else KafkaError._UNKNOWN_PARTITION
         with self._state.lock:
-            if partition.topic is not None or partition not in self._retry_at:
-                self._state.deliver_error(StoreError(code, f"{partition.name} does not exist"), partition)
-            partition.failed = True  # until it is assigned again
+            self._state.deliver_error(StoreError(code, f"{partition.name} does not exist"), partition)
+            partition.failed = True  # until it is assigned again, or created
         return False
 
     def _log_states(
@@ -155,7 +169,7 @@ class Fetcher:
             partition.leader_epoch = start.leader_epoch
             partition.log_id = limits.log_id
             partition.eof_at = -1
-            self._passed[partition] = start.offset
+            partition.checked_at = -1 if offset < 0 else start.offset
             if start.notice is not None:
                 self._state.report(start.notice)
 
@@ -194,7 +208,7 @@ class Fetcher:
 
     def _topic_gone(self, partition: Partition) -> None:
         with self._state.lock:
-            partition.failed = True
+            partition.failed = True  # until it is assigned again, or created
             error = StoreError(KafkaError.UNKNOWN_TOPIC_OR_PART, f"{partition.name} has been deleted")
             self._state.deliver_error(error, partition)
 
@@ -290,22 +304,15 @@ class Fetcher:
     ) -> bool:
         """Queue one batch; False if it does not fit at the position, so that nothing after it may be taken."""
         if batch is None:
-            self._state.deliver_error(
-                StoreError(
-                    KafkaError._BAD_MSG,
-                    f"{partition.name}: an entry that streamadapter did not write stands in its stream; "
-                    "reading goes on when it has been removed",
-                ),
-                partition,
-            )
-            self._retry_at[partition] = time.monotonic() + RETRY_S
+            self._blocked(partition)
             return False
         end = stored.base_offset + stored.count
         if end <= partition.fetch_offset:
             return True  # read before: the reply to the first reading was lost
         newer = stored.leader_epoch > partition.leader_epoch >= 0
         gap = stored.base_offset > partition.fetch_offset
-        if (newer or gap) and self._passed.get(partition) != partition.fetch_offset:
+        # A look leaves the epoch at the position, so it need not be repeated for `newer`; a gap stays one.
+        if newer or (gap and partition.checked_at != partition.fetch_offset):
             self._suspects.add(partition)
             return False
         if gap:
@@ -320,6 +327,19 @@ class Fetcher:
         partition.fetch_offset = end
         partition.leader_epoch = stored.leader_epoch
         return True
+
+    def _blocked(self, partition: Partition) -> None:
+        """An entry without offsets: what comes after it cannot be placed. Looked at again, reported once."""
+        self._retry_at[partition] = time.monotonic() + RETRY_S
+        if partition.blocked_at == partition.fetch_offset:
+            return
+        partition.blocked_at = partition.fetch_offset
+        error = StoreError(
+            KafkaError._BAD_MSG,
+            f"{partition.name}: an entry that streamadapter did not write stands in its stream; "
+            "reading goes on when it has been removed (XDEL, then XSETID)",
+        )
+        self._state.deliver_error(error, partition, partition.fetch_offset)
 
     def _lost(self, partition: Partition, what: str) -> None:
         error = StoreError(KafkaError._BAD_MSG, f"{partition.name}: {what}; skipped")

@@ -14,9 +14,11 @@ class Partition:
     """State of an assigned partition.
 
     wanted: where to start, an offset or a logical one, while `fetch_offset` is -1 (not yet resolved).
-    start: what `wanted` was resolved to. fetch_offset: the next offset to ask the store for. position: the next offset the application will be handed,
-    OFFSET_INVALID until a first record after assign or seek. version: rises with each seek, pause and re-assignment,
-    so that what was fetched for an earlier one is recognised and dropped.
+    start: what `wanted` was resolved to. fetch_offset: the next offset to ask the store for. position: the next
+    offset the application will be handed, OFFSET_INVALID until a first record after assign or seek. version: rises
+    with each seek, pause and re-assignment, so that what was fetched for an earlier one is recognised and dropped.
+    log_id: of the log that is read now; stored_log_id: of the one that `stored` speaks of.
+    checked_at: where a look at the log, because of a gap, found nothing wrong. blocked_at: where a foreign entry was reported.
     """
 
     tp: TP
@@ -38,13 +40,15 @@ class Partition:
     position_epoch: int = -1
     stored: int = OFFSET_INVALID
     stored_epoch: int = -1
+    stored_log_id: str = ""
     stored_metadata: str | None = None
     sent_to_commit: int = OFFSET_INVALID
 
     low: int = OFFSET_INVALID
     high: int = OFFSET_INVALID
     eof_at: int = -1
-    batch_bytes: int = 0  # running mean of a stored batch, 0: none seen
+    checked_at: int = -1
+    blocked_at: int = -1
 
     @property
     def name(self) -> str:
@@ -93,4 +97,4 @@ class Partition:
         """What auto-commit or a bare commit() would commit, None if that was done already."""
         if self.stored < 0 or self.stored == self.sent_to_commit:
             return None
-        return Committed(self.stored, self.stored_epoch, self.stored_metadata, self.log_id)
+        return Committed(self.stored, self.stored_epoch, self.stored_metadata, self.stored_log_id)

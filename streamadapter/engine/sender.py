@@ -78,6 +78,7 @@ class Sender:
         self._refresh_not_before = 0.0
         self._topics: Mapping[str, TopicInfo] = {}  # as last seen
         self._refresh_failures = 0
+        self._trouble = ""  # with the server, while it lasts
         self._last_error: int | None = None
         _live.add(self)
 
@@ -112,7 +113,7 @@ class Sender:
 
     def expire(self) -> None:
         """Report what has timed out. Callers that wait do it too: the thread may be waiting for the server."""
-        self._give_up(self.accumulator.expire(time.monotonic()))
+        self._give_up(self.accumulator.expire(time.monotonic(), self._trouble))
 
     def purge(self, in_queue: bool, in_flight: bool) -> None:
         """Give up records; see Accumulator.purge."""
@@ -171,7 +172,7 @@ class Sender:
                 self._plan_refresh(wanted=error.retriable)
             return
         with self.lock:
-            self._last_error = None
+            self._last_error, self._trouble = None, ""
             self._topics = topics
             self._give_up(apply_metadata(self.routes, topics, time.monotonic()))
             self._plan_refresh(wanted=any(r.stale and not r.missing for r in self.routes.values()))
@@ -250,7 +251,7 @@ class Sender:
     # -- outcomes; the lock is held
 
     def _delivered(self, batch: Batch, place: Appended, now: float) -> None:
-        self._last_error = None
+        self._last_error, self._trouble = None, ""
         if not self.accumulator.succeeded(batch):
             return
         route = self.routes.get(batch.queue.topic)
@@ -292,6 +293,7 @@ class Sender:
 
     def _note(self, error: StoreError) -> None:
         """Tell error_cb of trouble with the server, once until something works again or the trouble changes."""
+        self._trouble = error.reason
         if error.code == self._last_error or not (error.retriable or error.fatal):
             return
         self._last_error = error.code

@@ -149,6 +149,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
     config = load(path)
 
     assert config.connection() == (f"embedded://{tmp_path}/etc/data%20dir", {})
+
     monkeypatch.setenv("STREAMADAPTER_BACKEND", "redis")
     assert load(path).connection() == ("redis://:p%40ss%2Fword@localhost:6379/0", {})
 
@@ -193,3 +194,10 @@ def test_the_config_cannot_be_changed() -> None:
 
 def test_the_model_is_usable_without_a_file() -> None:
     assert Config(backend="memory").connection() == ("memory://default", {})
+
+
+def test_the_embedded_server_may_be_told_to_sync_every_append(tmp_path: Path) -> None:
+    file = tmp_path / "streamadapter.toml"
+    file.write_text('[embedded]\npath = "/data"\nfsync = "always"\n')
+
+    assert load(file).connection() == ("embedded:///data?fsync=always", {})
