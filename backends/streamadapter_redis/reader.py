@@ -173,9 +173,9 @@ class RedisReader:
         return Fetched(batches, frozenset(drained), group_changed=changed)
 
     def _diagnose(self, positions: Mapping[TP, int], error: Exception) -> Fetched:
-        """NOGROUP for one of the streams: find out for which, and why. Anything else is raised."""
+        """NOGROUP (UNBLOCKED, if the stream was deleted) for one: find out for which, and why. Others are raised."""
         self._cursors.clear()
-        if leading_code(error) != "NOGROUP" or self._group is None:
+        if leading_code(error) not in ("NOGROUP", "UNBLOCKED") or self._group is None:
             raise translate(error, "fetch")
         encoded_group = self._redis_group[: -len(self._member_id) - 1]
         keys = self._store.keys

@@ -41,8 +41,10 @@ local now = math.max(tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) /
 local base = tonumber(m[2])
 local leader, epochs = tonumber(m[4]), m[8]
 if m[3] ~= ARGV[6] then
-  -- Another server process than the one that wrote last: a new leader epoch begins here.
-  leader = leader + 1
+  -- Another server process than the one that wrote last: a new leader epoch begins here. Its number is the time, in
+  -- seconds since 2020 (Kafka's epochs have 31 bits): the number of an epoch that was lost with the log's tail must
+  -- not be given to another history.
+  leader = math.max(leader + 1, math.floor(now / 1000) - 1577836800)
   epochs = epochs .. ' ' .. leader .. ':' .. int(base)
 end
 local timestamp = math.max(tonumber(m[6]), ARGV[5] == '-1' and now or tonumber(ARGV[5]))
