@@ -1,0 +1,95 @@
+"""Runs one service: settings in, work until told to stop."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from threading import Event
+
+import sqlalchemy as sa
+
+from streamadapter import AdminClient, KafkaError, KafkaException
+from streamadapter.admin import NewTopic
+from streamstore import analytics, billing, inventory, notification, order
+from streamstore.analytics import Analytics
+from streamstore.billing import Billing
+from streamstore.database import Database, Service, StoppedError, persistently
+from streamstore.inventory import Inventory
+from streamstore.notification import Notification
+from streamstore.runner import consume_orders
+from streamstore.settings import Settings
+
+log = logging.getLogger(__name__)
+
+CONSUMERS: Mapping[str, Callable[[Settings], Service]] = {
+    "inventory": lambda _settings: Inventory(),
+    "billing": lambda _settings: Billing(),
+    "notification": Notification,
+    "analytics": lambda _settings: Analytics(),
+}
+METADATA: Mapping[str, sa.MetaData] = {
+    module.NAME: module.METADATA for module in (order, inventory, billing, notification, analytics)
+}
+SERVICES = (order.NAME, *CONSUMERS)
+"""The services' names; a consumer's is also its group's."""
+
+REQUEST_SECONDS = 10.0
+UNREACHABLE = (
+    KafkaError._TRANSPORT,
+    KafkaError._TIMED_OUT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._RESOLVE,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+)
+
+
+def run_service(name: str, settings: Settings, stop: Event) -> None:
+    """Run the service until `stop` is set, then leave cleanly.
+
+    A server or database that cannot be reached is waited for; whoever supervises the service decides for how
+    long. Raises KafkaException when waiting cannot help (wrong password, bad configuration).
+    """
+    try:
+        persistently(partial(ensure_topic, settings), f"{name}: reaching the server", stop, may_recover)
+        if name == order.NAME:
+            with _opened(name, order.METADATA, settings, stop) as database:
+                order.publish_orders(database, settings, stop)
+        else:
+            service = CONSUMERS[name](settings)
+            with _opened(name, service.metadata, settings, stop) as database:
+                consume_orders(service, database, settings, stop)
+    except StoppedError:
+        log.info("%s stopped; what it was doing comes again", name)
+
+
+def ensure_topic(settings: Settings) -> None:
+    """Create the topic if it is missing. Raises KafkaException, within some ten seconds, if that cannot be done."""
+    topic = NewTopic(settings.topic, num_partitions=settings.partitions)
+    with AdminClient({}) as admin:
+        future = admin.create_topics([topic], request_timeout=REQUEST_SECONDS)[settings.topic]
+        try:
+            future.result(REQUEST_SECONDS * 2)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+
+
+def may_recover(error: Exception) -> bool:
+    """Whether the server may answer later; all else (password, permission, configuration) is final."""
+    if not isinstance(error, KafkaException):
+        return isinstance(error, TimeoutError)
+    problem = error.args[0]
+    return bool(problem.retriable() or problem.code() in UNREACHABLE)
+
+
+@contextmanager
+def _opened(name: str, metadata: sa.MetaData, settings: Settings, stop: Event) -> Iterator[Database]:
+    opening = partial(Database, settings.database_url(name), metadata)
+    database = persistently(opening, f"{name}: opening its database", stop)
+    try:
+        yield database
+    finally:
+        database.close()
