@@ -26,6 +26,9 @@ from typing import Any, Protocol, TypeAlias
 
 from streamadapter.errors import StoreError
 
+ENTRY_POINTS = "streamadapter.backends"
+"""The group of entry points that backends are found by."""
+
 TP: TypeAlias = tuple[str, int]
 """(topic, partition): the key of every map in here; confluent_kafka.TopicPartition hashes ten times slower."""
 

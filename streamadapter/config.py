@@ -39,13 +39,11 @@ from pydantic_settings import (
 )
 
 from streamadapter import topic_config
+from streamadapter.backend import ENTRY_POINTS
 from streamadapter.errors import StoreError
 from streamadapter.properties import BY_NAME, invalid, parse
 
 __all__ = ["Config", "load"]
-
-BACKENDS = "streamadapter.backends"
-"""The group of entry points that name backends."""
 
 _FILES = ("streamadapter.toml", "streamadapter.yaml")
 _PREFIX = "STREAMADAPTER_"
@@ -215,7 +213,10 @@ class Config(BaseSettings):
         """URL of the chosen backend's server (with the password, if any) and properties of its section."""
         if self.backend == "embedded":
             path = (self._directory / self.embedded.path.expanduser()).absolute()
-            return f"embedded://{quote(str(path))}{'?fsync=always' if self.embedded.fsync == 'always' else ''}", {}
+            return (
+                f"embedded://{quote(str(path))}{'?fsync=always' if self.embedded.fsync == 'always' else ''}",
+                {},
+            )
         if self.backend == "memory":
             return "memory://" + quote(self.memory.name), {}
         if self.backend == "redis":
@@ -330,7 +331,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
 
 
 def _backends() -> set[str]:
-    return set(entry_points(group=BACKENDS).names)
+    return set(entry_points(group=ENTRY_POINTS).names)
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:

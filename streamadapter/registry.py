@@ -2,7 +2,8 @@
 
 ``bootstrap.servers`` is a URL whose scheme names the backend; a bare ``host:port``, or several, is Kafka, as it
 is for confluent_kafka. Without it the config file decides, and its [producer] or [consumer] section holds the
-defaults. Backends are entry points of the group ``streamadapter.backends``; one is imported when a URL needs it.
+defaults. Backends are entry points of the group ``streamadapter.backends``; one is imported when a URL needs it, and
+so are the config file's model (pydantic) and the engine: `import streamadapter` must be quick.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ import re
 import threading
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from confluent_kafka import KafkaError
 
-from streamadapter.backend import Backend, LogStore
-from streamadapter.config import BACKENDS, Config, load
-from streamadapter.engine.clients import StoreClients
-from streamadapter.engine.topics import new_topic
+from streamadapter.backend import ENTRY_POINTS, Backend, LogStore
 from streamadapter.errors import StoreError
 from streamadapter.properties import Role, invalid, parse
+
+if TYPE_CHECKING:
+    from streamadapter.config import Config
 
 __all__ = ["backend_of", "open_client", "redact"]
 
@@ -50,6 +51,8 @@ def open_client(role: Role, conf: Mapping[str, Any] | None, kwargs: Mapping[str,
     given = {name: value for name, value in merged.items() if name not in _SERVERS}
     config = None
     if not url:
+        from streamadapter.config import load
+
         config = load()
         url, section = config.connection()
         defaults = {"producer": config.producer, "consumer": config.consumer, "admin": {}}[role]
@@ -67,6 +70,8 @@ def open_client(role: Role, conf: Mapping[str, Any] | None, kwargs: Mapping[str,
     _check_url(url, allow_plaintext=settings["streamadapter.allow.plaintext.password"])
     if config is not None:
         _create_topics(config, backend, url, settings)
+    from streamadapter.engine.clients import StoreClients
+
     return getattr(StoreClients(backend.open_store), role)(url, settings)
 
 
@@ -87,7 +92,9 @@ def backend_of(url: str) -> Backend:
     scheme = scheme_of(url)
     known = {"kafka"}
     # The likeliest first ("redis" for "rediss"), so that usually one backend is imported and no other.
-    for point in sorted(entry_points(group=BACKENDS), key=lambda point: not scheme.startswith(point.name)):
+    for point in sorted(
+        entry_points(group=ENTRY_POINTS), key=lambda point: not scheme.startswith(point.name)
+    ):
         backend = _load(point, needed=scheme == point.name)
         if backend is not None:
             if scheme in backend.schemes:
@@ -111,7 +118,7 @@ def _load(point: EntryPoint, needed: bool) -> Backend | None:
         return None
     if not isinstance(backend, Backend):
         raise invalid(
-            f"entry point {point.name} = {point.value} of {BACKENDS} is not a streamadapter Backend"
+            f"entry point {point.name} = {point.value} of {ENTRY_POINTS} is not a streamadapter Backend"
         )
     return backend
 
@@ -170,6 +177,8 @@ def _create_topics(config: Config, backend: Backend, url: str, settings: Mapping
 
 
 def _create_topic(store: LogStore, name: str, partitions: int, configs: Mapping[str, str]) -> None:
+    from streamadapter.engine.topics import new_topic
+
     try:
         store.create_topic(new_topic(name, partitions, dict(configs)))
     except StoreError as error:

@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 import click
 
-from streamadapter.config import BACKENDS, load
+from streamadapter.backend import ENTRY_POINTS
+from streamadapter.config import load
 from streamadapter.errors import StoreError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class ServerControl(Protocol):
 
 def _control() -> ServerControl:
     """The embedded backend's; found by its entry point, for the core imports no backend."""
-    for entry in entry_points(group=BACKENDS, name="embedded"):
+    for entry in entry_points(group=ENTRY_POINTS, name="embedded"):
         control: ServerControl = importlib.import_module(entry.module).server_control
         return control
     raise click.ClickException("the embedded backend is not installed: install streamadapter again")

@@ -22,9 +22,10 @@ class Committer:
         self._running = threading.Lock()
 
     def run(self) -> None:
-        """Carry out what is queued. Raises StoreError if one must be repeated later; it stays the first then."""
-        if not self._state.commits:
-            return
+        """Carry out what is queued. Raises StoreError if one must be repeated later; it stays the first then.
+
+        On return also those are done that another thread was carrying out.
+        """
         with self._running:
             while True:
                 with self._state.lock:

@@ -131,8 +131,13 @@ class EngineConsumer(ConsumerOffsets):
                         self._serve()
                     with state.lock:
                         now = time.monotonic()
-                        if now < state.lease_until and (not state.events or taken):
-                            taken += state.queue.take(limit - len(taken), self._store_offsets)
+                        if taken or not state.events:
+                            more = limit - len(taken)
+                            taken += (
+                                state.queue.take(more, self._store_offsets)
+                                if now < state.lease_until
+                                else state.queue.take_notices(more)
+                            )
                             if state.throttled:
                                 state.for_loop.notify_all()
                         if len(taken) >= limit or now >= deadline or (taken and state.events):
@@ -294,17 +299,29 @@ class EngineConsumer(ConsumerOffsets):
                     if self._session.membership.idle:
                         state.unassign(state.assignment)
                     self._session.close()
-                while not self._departed() and time.monotonic() < deadline:
-                    self._serve()
-                    with state.lock:
-                        if not state.events and not self._departed():
-                            state.for_app.wait(SLICE_S / 10)
-                self._serve()
+                self._serve_until_departed(deadline)
             finally:
                 self._closed = True
                 self._finalizer()
                 self._loop.thread.join(CLOSE_TIMEOUT_S)
                 self._store.close()
+
+    def _serve_until_departed(self, deadline: float) -> None:
+        """Run the last callbacks. If one fails, the group is left all the same; the first failure is raised then."""
+        state, failure = self._state, None
+        while True:
+            try:
+                self._serve()
+            except Exception as error:  # noqa: BLE001 - whatever a callback of the application raises
+                failure = failure or error
+                continue
+            if self._departed() or time.monotonic() >= deadline:
+                break
+            with state.lock:
+                if not state.events and not self._departed():
+                    state.for_app.wait(SLICE_S / 10)
+        if failure is not None:
+            raise failure
 
     def _departed(self) -> bool:
         state = self._state

@@ -60,6 +60,9 @@ class ConsumerLoop:
         self._fetcher.close()
 
     def _iterate(self) -> None:
+        if self._state.fatal is not None:
+            self._idle()
+            return
         now = time.monotonic()
         if now >= self._topics_due:
             self._refresh_topics()
@@ -72,6 +75,13 @@ class ConsumerLoop:
         self._fetcher.resolve()
         self._fetcher.look()
         self._fetcher.fetch(min(self._topics_due, self._commit_due, self._session.due()))
+
+    def _idle(self) -> None:
+        """After a fatal error: whoever still commits is told that it failed."""
+        state = self._state
+        with state.lock:
+            state.for_loop.wait_for(lambda: state.stopped or state.commits)
+        self._committer.run()
 
     def _refresh_topics(self) -> None:
         version = self._store.topics_version()
@@ -99,7 +109,6 @@ class ConsumerLoop:
                 state.fatal = error
                 state.report(error)
                 state.deliver_error(error)
-                state.for_loop.wait_for(lambda: state.stopped)
                 return
             if self._failures == 1:
                 state.report(error)

@@ -134,6 +134,13 @@ class DeliveryQueue:
                 self._drop(item)
         return taken
 
+    def take_notices(self, limit: int) -> list[Message]:
+        """Up to `limit` events of no partition: all that may be handed out by a consumer that is no member."""
+        notices = [item for item in self._items if not isinstance(item, Chunk) and item[0] is None][:limit]
+        for notice in notices:
+            self._items.remove(notice)
+        return [message for _, _, message in notices]
+
     def purge(self) -> None:
         """Drop what is void, so that it does not hold up fetching."""
         for item in [i for i in self._items if isinstance(i, Chunk) and i.partition.version != i.version]:

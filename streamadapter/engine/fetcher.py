@@ -254,9 +254,10 @@ class Fetcher:
 
     def _wait_ms(self, until: float) -> int:
         longest: int = self._state.settings["fetch.wait.max.ms"]
-        wait_ms = min(MAX_WAIT_MS, longest, int((until - time.monotonic()) * 1000))
+        left_ms = max(0.0, until - time.monotonic()) * 1000  # `until` is -inf if the group wants to be heard at once
+        wait_ms = int(min(MAX_WAIT_MS, longest, left_ms))
         unresolved = any(p.fetch_offset < 0 and not p.failed for p in self._state.assignment.values())
-        return max(0, min(wait_ms, RETRY_MS) if unresolved or self._retry_at else wait_ms)
+        return min(wait_ms, RETRY_MS) if unresolved or self._retry_at else wait_ms
 
     def _full(self) -> bool:
         queue = self._state.queue

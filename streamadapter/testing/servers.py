@@ -196,6 +196,7 @@ class Server:
                 if self._process is None or self._process.poll() is not None:
                     return False
                 try:
+                    client.ping()  # unlike INFO, refused while it is loading
                     info = client.info("server")
                 except redis.RedisError:
                     time.sleep(0.01)
