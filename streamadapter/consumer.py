@@ -63,7 +63,7 @@ class Consumer:
         """Leave the group; the next poll() calls on_revoke."""
         self._client.unsubscribe()
 
-    def assign(self, partitions: list[TopicPartition]) -> None:
+    def assign(self, partitions: list[TopicPartition], /) -> None:
         """Replace the assignment; the offset of a TopicPartition says where to start (default: committed)."""
         self._client.assign(partitions)
 
@@ -71,11 +71,11 @@ class Consumer:
         """Empty the assignment."""
         self._client.unassign()
 
-    def incremental_assign(self, partitions: list[TopicPartition]) -> None:
+    def incremental_assign(self, partitions: list[TopicPartition], /) -> None:
         """Extend the assignment. _CONFLICT for a partition that is in it."""
         self._client.incremental_assign(partitions)
 
-    def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
+    def incremental_unassign(self, partitions: list[TopicPartition], /) -> None:
         """Shrink the assignment. _INVALID_ARG for a partition that is not in it."""
         self._client.incremental_unassign(partitions)
 

@@ -48,10 +48,15 @@ class Execution:
         with self._link() as link:
             return link.execute(commands)
 
+    def _all(self, commands: Sequence[Command]) -> list[Reply]:
+        """As `_execute`, but the first error is raised."""
+        replies = self._execute(commands)
+        for reply in replies:
+            self._raise_if_error(reply)
+        return replies
+
     def _one(self, *command: str | int | bytes) -> Reply:
-        reply = self._execute([command])[0]
-        self._raise_if_error(reply)
-        return reply
+        return self._all([command])[0]
 
     def _call(self, script: scripts.Script, keys: list[str], *args: str | int | bytes) -> Reply:
         return self._one(*script.call(keys, *args))

@@ -52,7 +52,7 @@ class GroupPart(Execution):
     def groups(self) -> list[str]:
         """Names, those without state or offsets left out."""
         names = sorted(name.decode() for name in self._one("SMEMBERS", self.keys.groups))
-        exists = self._execute(
+        exists = self._all(
             [("EXISTS", self.keys.group_state(name), self.keys.group_offsets(name)) for name in names]
         )
         return [name for name, count in zip(names, exists, strict=True) if count]

@@ -30,7 +30,7 @@ class TopicStore(Execution):
 
     def topics(self) -> Topics:
         """The registry. Version and topics are read together, atomically enough: version first, so it lags at worst."""
-        version, raw = self._execute([("GET", self.keys.registry_version), ("HGETALL", self.keys.registry)])
+        version, raw = self._all([("GET", self.keys.registry_version), ("HGETALL", self.keys.registry)])
         found = {}
         for name, value in zip(raw[::2], raw[1::2], strict=True):
             info = _parse_topic(name.decode(), value)
@@ -58,7 +58,7 @@ class TopicStore(Execution):
             scripts.REPLACE_TOPIC, [self.keys.registry, self.keys.registry_version], name, value, ""
         ):
             info, value = self._registered(name)
-        self._execute(
+        self._all(
             [
                 scripts.DELETE_PARTITION.call(self._partition_keys(name, partition), info.topic_id)
                 for partition in range(info.partitions)
@@ -98,8 +98,7 @@ class TopicStore(Execution):
             )
             for partition in partitions
         ]
-        for reply in self._execute(commands):
-            self._raise_if_error(reply)
+        self._all(commands)
 
     def _partition_keys(self, topic: str, partition: int) -> list[str]:
         return [

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 
 from confluent_kafka import KafkaError
 
-from streamadapter.backend import LogStore
+from streamadapter.backend import TP, Committed, LogStore, TopicInfo
 from streamadapter.engine.consumer_state import CommitRequest, ConsumerState
 from streamadapter.errors import StoreError
+
+
+def exists(topics: Mapping[str, TopicInfo], tp: TP) -> bool:
+    """Whether the registry has this partition."""
+    topic = topics.get(tp[0])
+    return topic is not None and 0 <= tp[1] < topic.partitions
 
 
 class Committer:
@@ -42,13 +49,29 @@ class Committer:
     def _attempt(self, request: CommitRequest) -> StoreError | None:
         if request.member_id is None:
             return StoreError(
-                KafkaError.UNKNOWN_MEMBER_ID, "this consumer is no member of its group (any more): poll to rejoin"
+                KafkaError.UNKNOWN_MEMBER_ID,
+                "this consumer is no member of its group (any more): poll to rejoin",
             )
         try:
-            self._store.commit(self._group, request.member_id, request.offsets)
+            known = self._known(request.offsets)
+            if known:
+                self._store.commit(self._group, request.member_id, known)
         except StoreError as error:
             return error
+        unknown = sorted(request.offsets.keys() - known.keys())
+        if unknown:
+            names = ", ".join(f"{topic} [{partition}]" for topic, partition in unknown)
+            return StoreError(
+                KafkaError.UNKNOWN_TOPIC_OR_PART, f"{names}: does not exist; all else was committed"
+            )
         return None
+
+    def _known(self, offsets: Mapping[TP, Committed]) -> Mapping[TP, Committed]:
+        """Those of partitions that exist: one deleted topic must not cost the others their commit."""
+        topics = self._state.topics
+        if not all(exists(topics, tp) for tp in offsets):
+            topics = self._store.topics().topics  # the loop may not have seen the newest yet
+        return {tp: committed for tp, committed in offsets.items() if exists(topics, tp)}
 
     def run_now(self, request: CommitRequest, backoff_s: float) -> None:
         """Queue a request and see it through, with all that were queued before it."""

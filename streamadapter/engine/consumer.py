@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 from confluent_kafka import OFFSET_INVALID, OFFSET_STORED, KafkaError, TopicPartition
 
@@ -48,7 +49,7 @@ class EngineConsumer(ConsumerOffsets):
         self._head: Chunk | None = None
         self._callback_assigned = False
         self._pid = os.getpid()
-        self._finalizer = weakref.finalize(self, _stop, state, self._fetcher)
+        self._finalizer = weakref.finalize(self, _stop, state, self._fetcher, self._pid)
         self._loop.thread.start()
 
     @contextmanager
@@ -74,7 +75,9 @@ class EngineConsumer(ConsumerOffsets):
 
     # -- subscription
 
-    def subscribe(self, topics: Any, on_assign: Any = None, on_revoke: Any = None, on_lost: Any = None) -> None:
+    def subscribe(
+        self, topics: Any, on_assign: Any = None, on_revoke: Any = None, on_lost: Any = None
+    ) -> None:
         """Replace the subscription; takes effect through poll()."""
         names = checks.topic_list(topics)
         callbacks = {
@@ -101,7 +104,12 @@ class EngineConsumer(ConsumerOffsets):
         with self._gate:
             # The way of nearly every call: the rest of the batch that the last one began, without the shared lock.
             chunk, state = self._head, self._state
-            if chunk is not None and len(chunk) and not state.events and chunk.version == chunk.partition.version:
+            if (
+                chunk is not None
+                and len(chunk)
+                and not state.events
+                and chunk.version == chunk.partition.version
+            ):
                 now = time.monotonic()
                 if now < state.lease_until and not self._closed:
                     state.last_poll = now
@@ -112,7 +120,7 @@ class EngineConsumer(ConsumerOffsets):
 
     def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:
         """Up to `num_messages`; waits the whole `timeout` unless there are as many."""
-        if not 0 <= num_messages <= checks.MAX_CONSUME:
+        if not 0 <= operator.index(num_messages) <= checks.MAX_CONSUME:
             raise ValueError("num_messages must be between 0 and 1000000 (1M)")
         return self._take(num_messages, timeout)
 
@@ -131,7 +139,7 @@ class EngineConsumer(ConsumerOffsets):
                         self._serve()
                     with state.lock:
                         now = time.monotonic()
-                        if taken or not state.events:
+                        if not state.events:  # what was fetched after an event is handed out after it
                             more = limit - len(taken)
                             taken += (
                                 state.queue.take(more, self._store_offsets)
@@ -295,6 +303,8 @@ class EngineConsumer(ConsumerOffsets):
             deadline = time.monotonic() + CLOSE_TIMEOUT_S
             try:
                 with self._changing() as state:
+                    if self._serving is not None:
+                        self._session.answered()  # closed from within a callback, which is over with that
                     state.closing = True
                     if self._session.membership.idle:
                         state.unassign(state.assignment)
@@ -332,15 +342,17 @@ class EngineConsumer(ConsumerOffsets):
     def __bool__(self) -> bool:
         return True
 
-    def __enter__(self) -> EngineConsumer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
 
-def _stop(state: ConsumerState, fetcher: Fetcher) -> None:
+def _stop(state: ConsumerState, fetcher: Fetcher, pid: int) -> None:
     """End the background thread; also run when a consumer is collected that was never closed."""
+    if pid != os.getpid():
+        return  # a forked child has neither the thread nor a right to the parent's lock and connections
     with state.lock:
         state.stopped = True
         state.for_loop.notify_all()

@@ -23,8 +23,11 @@ def topic_list(topics: Any) -> list[str]:
         raise TypeError("expected list of topic unicode strings")
     if not topics or not all(topics):
         raise kafka_exception(
-            KafkaError._INVALID_ARG, "Failed to set subscription: no topics; use unsubscribe() to leave the group"
+            KafkaError._INVALID_ARG,
+            "Failed to set subscription: no topics; use unsubscribe() to leave the group",
         )
+    if len(set(topics)) < len(topics):
+        raise kafka_exception(KafkaError._INVALID_ARG, "Failed to set subscription: a topic is named twice")
     for pattern in topics:
         if pattern.startswith("^"):
             try:
@@ -68,7 +71,8 @@ def distinct(tps: Iterable[TopicPartition]) -> dict[TP, int]:
     for tp in tps:
         if key(tp) in found:
             raise kafka_exception(
-                KafkaError._INVALID_ARG, f"Failed to set assignment: {tp.topic} [{tp.partition}] is named twice"
+                KafkaError._INVALID_ARG,
+                f"Failed to set assignment: {tp.topic} [{tp.partition}] is named twice",
             )
         found[key(tp)] = tp.offset
     return found
@@ -85,7 +89,9 @@ def to_commit(message: Any, offsets: Any, log_id: Callable[[TP], str]) -> dict[T
         if not isinstance(message, Message):
             raise TypeError("expected confluent_kafka.cimpl.Message")
         if message.error() is not None:
-            raise kafka_exception(KafkaError._INVALID_ARG, "a message that carries an error has no offset to commit")
+            raise kafka_exception(
+                KafkaError._INVALID_ARG, "a message that carries an error has no offset to commit"
+            )
         tp = (message.topic(), cast("int", message.partition()))
         epoch = message.leader_epoch()
         offset = cast("int", message.offset()) + 1

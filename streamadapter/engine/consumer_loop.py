@@ -38,10 +38,14 @@ class ConsumerLoop:
         self._failures = 0
         self._topics_version = -1
         self._topics_due = 0.0
-        self._topics_interval = min(
-            state.settings["heartbeat.interval.ms"],
-            state.settings["topic.metadata.refresh.interval.ms"] % (1 << 31),  # -1 is never: then the other
-        ) / 1000
+        self._topics_interval = (
+            min(
+                state.settings["heartbeat.interval.ms"],
+                state.settings["topic.metadata.refresh.interval.ms"]
+                % (1 << 31),  # -1 is never: then the other
+            )
+            / 1000
+        )
         self._commit_interval = state.settings["auto.commit.interval.ms"] / 1000
         self._commit_due = time.monotonic() + self._commit_interval
         self.thread = threading.Thread(target=self._run, name="streamadapter-consumer", daemon=True)
@@ -113,7 +117,9 @@ class ConsumerLoop:
             if self._failures == 1:
                 state.report(error)
                 if error.code == KafkaError._TRANSPORT:
-                    state.report(StoreError(KafkaError._ALL_BROKERS_DOWN, f"1/1 brokers are down: {error.reason}"))
+                    state.report(
+                        StoreError(KafkaError._ALL_BROKERS_DOWN, f"1/1 brokers are down: {error.reason}")
+                    )
             if not state.stopped:
                 pause = min(most, first * 2 ** min(self._failures - 1, 10)) / 1000
                 state.for_loop.wait(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads retries, no secret

@@ -28,7 +28,9 @@ DEFAULT_TIMEOUT_S = 60.0
 class ConsumerOffsets:
     """Part of EngineConsumer that asks the store in the caller's thread."""
 
-    def __init__(self, store: LogStore, settings: Settings, state: ConsumerState, committer: Committer) -> None:
+    def __init__(
+        self, store: LogStore, settings: Settings, state: ConsumerState, committer: Committer
+    ) -> None:
         self._store = store
         self._settings = settings
         self._state = state
@@ -40,6 +42,11 @@ class ConsumerOffsets:
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("Consumer closed")
+
+    def _check_handle(self) -> None:
+        """As `_check_open`, with the text that confluent_kafka has for what all its clients can do."""
+        if self._closed:
+            raise RuntimeError("Handle has been closed")
 
     def _ask(self, work: Callable[[], T], timeout: float) -> T:
         """Ask the store, with retries, within `timeout` seconds. Raises KafkaException."""
@@ -84,7 +91,9 @@ class ConsumerOffsets:
         state = self._state
         with state.lock:
             sent = state.mark_sent(given)
-            request = CommitRequest(given, state.member_id, time.monotonic() + COMMIT_TIMEOUT_S, outcome.append)
+            request = CommitRequest(
+                given, state.member_id, time.monotonic() + COMMIT_TIMEOUT_S, outcome.append
+            )
         self._committer.run_now(request, self._settings["retry.backoff.ms"] / 1000)
         error = outcome[0]
         if error is not None:
@@ -102,12 +111,14 @@ class ConsumerOffsets:
             given = checks.to_commit(message, offsets, self._log_id) or {}
             if self._settings["enable.auto.offset.store"]:
                 raise kafka_exception(
-                    KafkaError._INVALID_ARG, "StoreOffsets failed: set enable.auto.offset.store=false to store by hand"
+                    KafkaError._INVALID_ARG,
+                    "StoreOffsets failed: set enable.auto.offset.store=false to store by hand",
                 )
             with self._state.lock:
                 for topic, index in given.keys() - self._state.assignment.keys():
                     raise kafka_exception(
-                        KafkaError._UNKNOWN_PARTITION, f"StoreOffsets failed: {topic} [{index}] is not assigned"
+                        KafkaError._UNKNOWN_PARTITION,
+                        f"StoreOffsets failed: {topic} [{index}] is not assigned",
                     )
                 for tp, committed in given.items():
                     partition = self._state.assignment[tp]
@@ -153,7 +164,9 @@ class ConsumerOffsets:
                 for tp in tps
             ]
 
-    def get_watermark_offsets(self, partition: Any, timeout: float = -1, cached: bool = False) -> tuple[int, int]:
+    def get_watermark_offsets(
+        self, partition: Any, timeout: float = -1, cached: bool = False
+    ) -> tuple[int, int]:
         """(log start offset, log end offset); cached: as last seen, (OFFSET_INVALID, OFFSET_INVALID) if never."""
         tp = checks.partition(partition)
         self._check_open()
@@ -175,6 +188,8 @@ class ConsumerOffsets:
         """For each partition the first offset with a timestamp >= its `offset` (ms); OFFSET_END if there is none."""
         tps = checks.partition_list(partitions)
         self._check_open()
+        if not tps:
+            raise kafka_exception(KafkaError._INVALID_ARG, "Failed to get offsets: no partitions given")
 
         def search() -> list[TopicPartition]:
             answers = []
@@ -203,19 +218,21 @@ class ConsumerOffsets:
         """Topics, partitions and the one broker."""
         if topic is not None and not isinstance(topic, str):
             raise TypeError(f"argument 1 must be str or None, not {type(topic).__name__}")
-        if self._closed:
-            raise RuntimeError("Handle has been closed")
+        self._check_handle()
         return self._ask(lambda: cluster_metadata(self._store, topic), timeout)
 
     def cluster_id(self, timeout: float = -1) -> str:
         """A name for the server."""
-        self._check_open()
+        self._check_handle()
         return self._ask(lambda: cluster_id(self._store), timeout)
 
     def set_sasl_credentials(self, username: str, password: str) -> None:
         """Not offered: credentials belong in the URL or the config file."""
         del username, password
-        raise kafka_exception(KafkaError._UNSUPPORTED_FEATURE, "put the credentials into the URL or the config file")
+        self._check_handle()
+        raise kafka_exception(
+            KafkaError._UNSUPPORTED_FEATURE, "put the credentials into the URL or the config file"
+        )
 
     def _topic(self, tp: TopicPartition) -> TopicInfo:
         topic = self._store.topics().topics.get(tp.topic)

@@ -18,10 +18,10 @@ from typing import Any, TypeAlias
 from confluent_kafka import OFFSET_INVALID, KafkaError, TopicPartition
 
 from streamadapter.backend import TP, Committed, Settings, TopicInfo
-from streamadapter.engine.membership import Event as Rebalance
 from streamadapter.engine.delivery import DeliveryQueue
+from streamadapter.engine.membership import Event as Rebalance
 from streamadapter.engine.partition import Partition
-from streamadapter.errors import StoreError, kafka_exception
+from streamadapter.errors import StoreError
 from streamadapter.message import Message, event
 
 log = logging.getLogger("streamadapter.consumer")
@@ -31,6 +31,7 @@ COMMIT_TIMEOUT_S = 60.0
 """How long a commit is retried: librdkafka gives up after socket.timeout.ms, whose default this is."""
 
 Callback: TypeAlias = Callable[[], None]
+OnCommit: TypeAlias = Callable[[KafkaError | None, list[TopicPartition]], Any]
 Event: TypeAlias = Rebalance | Callback
 """Served by poll() and consume() in the application's thread, outside the lock."""
 
@@ -56,7 +57,9 @@ class ConsumerState:
     events: deque[Event] = field(default_factory=deque)
     commits: deque[CommitRequest] = field(default_factory=deque)
     subscription: tuple[str, ...] = ()
-    member_id: str | None = ""  # the fencing token of commits; "": in no group; None: not a member at the moment
+    member_id: str | None = (
+        ""  # the fencing token of commits; "": in no group; None: not a member at the moment
+    )
     granted: Mapping[TP, int] = field(default_factory=dict)  # what the group lets this member read
     topics: Mapping[str, TopicInfo] = field(default_factory=dict)
     last_poll: float = field(default_factory=time.monotonic)
@@ -93,7 +96,9 @@ class ConsumerState:
         if callback is not None:
             self.post(lambda: callback(error.kafka_error()))
 
-    def deliver_error(self, error: StoreError, partition: Partition | None = None, offset: int | None = None) -> None:
+    def deliver_error(
+        self, error: StoreError, partition: Partition | None = None, offset: int | None = None
+    ) -> None:
         """Queue an error message: trouble that the application must deal with."""
         where = partition.tp if partition else (None, None)
         self.deliver_event(event(error.kafka_error(), where[0], where[1], offset), partition)
@@ -139,9 +144,7 @@ class ConsumerState:
         if offsets:
             self.queue_commit(offsets, self.settings.get("on_commit"))
 
-    def queue_commit(
-        self, offsets: Mapping[TP, Committed], on_commit: Callable[[KafkaError | None, list[TopicPartition]], Any] | None
-    ) -> None:
+    def queue_commit(self, offsets: Mapping[TP, Committed], on_commit: OnCommit | None) -> None:
         """Queue an asynchronous commit; on_commit is called from poll()."""
         sent = self.mark_sent(offsets)
         deadline = time.monotonic() + COMMIT_TIMEOUT_S
@@ -177,7 +180,8 @@ class ConsumerState:
 def public_offsets(offsets: Mapping[TP, Committed]) -> list[TopicPartition]:
     """Committed offsets as confluent_kafka's TopicPartitions."""
     return [
-        TopicPartition(topic, partition, c.offset) if c.metadata is None
+        TopicPartition(topic, partition, c.offset)
+        if c.metadata is None
         else TopicPartition(topic, partition, c.offset, c.metadata)
         for (topic, partition), c in offsets.items()
     ]

@@ -24,7 +24,9 @@ class Chunk:
 
     __slots__ = ("_batch", "_messages", "_next", "_stored", "count", "log_id", "partition", "size", "version")
 
-    def __init__(self, partition: Partition, stored: StoredBatch, batch: RecordBatch, first_offset: int) -> None:
+    def __init__(
+        self, partition: Partition, stored: StoredBatch, batch: RecordBatch, first_offset: int
+    ) -> None:
         self.partition = partition
         self.version = partition.version
         self.log_id = partition.log_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from confluent_kafka import OFFSET_INVALID, OFFSET_STORED, KafkaError
 
@@ -254,7 +254,9 @@ class Fetcher:
 
     def _wait_ms(self, until: float) -> int:
         longest: int = self._state.settings["fetch.wait.max.ms"]
-        left_ms = max(0.0, until - time.monotonic()) * 1000  # `until` is -inf if the group wants to be heard at once
+        left_ms = (
+            max(0.0, until - time.monotonic()) * 1000
+        )  # `until` is -inf if the group wants to be heard at once
         wait_ms = int(min(MAX_WAIT_MS, longest, left_ms))
         unresolved = any(p.fetch_offset < 0 and not p.failed for p in self._state.assignment.values())
         return min(wait_ms, RETRY_MS) if unresolved or self._retry_at else wait_ms

@@ -67,6 +67,7 @@ class GroupSession:
         self._state = state
         self._topics: Topics | None = None
         self._look = False
+        self._overdue = False  # max.poll.interval.ms has passed, and the application will be told
         self._missing: set[str] = set()
         self._reader_member = ""
 
@@ -76,6 +77,7 @@ class GroupSession:
         """Replace the subscription; ^patterns are matched against the topics there are, now and later."""
         if not self._state.subscription and self.membership.idle:
             self._state.expel()
+            self._state.last_poll = time.monotonic()  # the time to poll begins now
         self._state.subscription = tuple(topics)
         self._missing.clear()
         self._apply_subscription()
@@ -212,9 +214,14 @@ class GroupSession:
 
     def _check_poll(self, now: float) -> None:
         state, membership = self._state, self.membership
-        membership.polled(now if state.in_poll else state.last_poll * 1000)
-        if membership.poll_overdue(now):
-            interval = state.settings["max.poll.interval.ms"]
+        polled_at = now if state.in_poll else state.last_poll * 1000
+        membership.polled(polled_at)
+        interval: int = state.settings["max.poll.interval.ms"]
+        # If another member was faster and has expelled this one, for not giving up in that time, it is LOST already.
+        overdue = membership.poll_overdue(now) or (
+            membership.state is State.LOST and now >= polled_at + interval
+        )
+        if overdue and not self._overdue:
             state.deliver_error(
                 StoreError(
                     KafkaError._MAX_POLL_EXCEEDED,
@@ -225,6 +232,7 @@ class GroupSession:
             membership.abandon()
             state.expel()
             self.sync()
+        self._overdue = overdue
 
     def _release(self, proposal: Proposal) -> None:
         if proposal.released and self.reader is not None:

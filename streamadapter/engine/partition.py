@@ -18,7 +18,8 @@ class Partition:
     offset the application will be handed, OFFSET_INVALID until a first record after assign or seek. version: rises
     with each seek, pause and re-assignment, so that what was fetched for an earlier one is recognised and dropped.
     log_id: of the log that is read now; stored_log_id: of the one that `stored` speaks of.
-    checked_at: where a look at the log, because of a gap, found nothing wrong. blocked_at: where a foreign entry was reported.
+    checked_at: where a look at the log, because of a gap, found nothing wrong. blocked_at: where a foreign entry was
+    reported.
     """
 
     tp: TP

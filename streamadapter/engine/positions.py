@@ -64,7 +64,8 @@ def check(name: str, offset: int, leader_epoch: int, log_id: str, log: LogState)
             )
     if offset > log.end:
         return StoreError(
-            KafkaError.OFFSET_OUT_OF_RANGE, f"{name}: position {offset} is beyond the log end offset {log.end}"
+            KafkaError.OFFSET_OUT_OF_RANGE,
+            f"{name}: position {offset} is beyond the log end offset {log.end}",
         )
     if offset < log.start:
         return StoreError(

@@ -11,7 +11,7 @@ local epoch, sequence, count = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(AR
 local function int(n) return string.format('%.0f', n) end
 
 local m = redis.call('HMGET', meta, 'topic', 'end', 'run', 'epoch', 'time', 'timestamp', 'total', 'epochs',
-  'log')
+  'log', 'created')
 if m[1] ~= ARGV[1] then return {2, -1, -1, -1} end
 
 local known = redis.call('GET', producer)
@@ -41,10 +41,10 @@ local now = math.max(tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) /
 local base = tonumber(m[2])
 local leader, epochs = tonumber(m[4]), m[8]
 if m[3] ~= ARGV[6] then
-  -- Another server process than the one that wrote last: a new leader epoch begins here. Its number is the time, in
-  -- seconds since 2020 (Kafka's epochs have 31 bits): the number of an epoch that was lost with the log's tail must
-  -- not be given to another history.
-  leader = math.max(leader + 1, math.floor(now / 1000) - 1577836800)
+  -- Another server process than the one that wrote last: a new leader epoch begins here. Its number is the topic's
+  -- age in seconds, for it must be new: had the server lost an epoch's beginning with the log's tail, counting on from
+  -- what is left would give that epoch's number to another history, and no reader would notice (KIP-320).
+  leader = math.max(leader + 1, math.floor((now - tonumber(m[10])) / 1000))
   epochs = epochs .. ' ' .. leader .. ':' .. int(base)
 end
 local timestamp = math.max(tonumber(m[6]), ARGV[5] == '-1' and now or tonumber(ARGV[5]))
