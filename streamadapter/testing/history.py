@@ -131,17 +131,17 @@ def _check_log(facts: _Facts) -> Iterator[Violation]:
     for partition, log in facts.logs.items():
         offsets = [offset for offset, _ in log.records]
         if offsets != list(range(log.start, log.end)):
-            yield Violation(
-                "hole", f"[{partition}] {log.start} to {log.end} has {len(offsets)} records: {offsets}"
-            )
+            wrong = sorted(set(offsets) ^ set(range(log.start, log.end)))[:10]
+            what = f"{len(offsets)} records, missing or beyond: {wrong}"
+            yield Violation("hole", f"[{partition}] {log.start} to {log.end} has {what}")
     for value, places in facts.places.items():
         if len(places) > 1:
             yield Violation("duplicate", f"{value} stands at {places}")
         sent = facts.sends.get(value)
         if sent is None:
             yield Violation("phantom", f"{value} at {places} was never sent")
-        elif wrong := [place for place in places if place[0] != sent.cells[0].partition]:
-            yield Violation("misrouted", f"{value}, sent to [{sent.cells[0].partition}], stands at {wrong}")
+        elif astray := [place for place in places if place[0] != sent.cells[0].partition]:
+            yield Violation("misrouted", f"{value}, sent to [{sent.cells[0].partition}], stands at {astray}")
     last: dict[tuple[str, int], tuple[int, str]] = {}
     for value, sent in facts.sends.items():
         for partition, offset in facts.places.get(value, [])[:1]:
@@ -217,8 +217,8 @@ class _Readers:
         self._polled: dict[tuple[str, int], int] = {}  # highest offset handed out + 1
         self._attempted: dict[int, int] = {}
         self._acknowledged: dict[int, int] = {}
+        # A commit -> what was acknowledged, and who had which partition, when it was asked for.
         self._when_invoked: dict[tuple[str, tuple[Cell, ...]], tuple[dict[int, int], dict[int, str]]] = {}
-        # a commit -> what was acknowledged, and who had what, when it was asked for
         self._jumped: set[int] = set()  # partitions with a jump since their last acknowledged commit
         self._faulty = False
 

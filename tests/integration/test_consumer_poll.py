@@ -17,6 +17,8 @@ from confluent_kafka import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.integration.conftest import Cluster
 
 
@@ -439,7 +441,17 @@ def test_lag_counts_what_is_still_to_be_handed_out(cluster: Cluster, topic: str,
 # -- threads and signals
 
 
-def test_ctrl_c_ends_a_poll_without_timeout(cluster: Cluster, topic: str, group: str) -> None:
+@pytest.fixture
+def heard_ctrl_c() -> Iterator[None]:
+    """Processes that a shell starts in the background ignore SIGINT: here it shall be heard all the same."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_ends_a_poll_without_timeout(
+    cluster: Cluster, topic: str, group: str, heard_ctrl_c: None
+) -> None:
     cluster.create(topic)
     consumer = cluster.consumer(group)
     consumer.subscribe([topic])

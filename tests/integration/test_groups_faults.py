@@ -15,11 +15,13 @@ import time
 from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streamadapter import Consumer
+from streamadapter.testing.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -238,6 +240,35 @@ def test_a_member_whose_session_ended_cannot_commit(cluster: Cluster, topic: str
     assert cluster.committed(group) == {}
     # It notices, and joins again.
     cluster.until(lambda: consumer.memberid() not in (None, member_id) and consumer.assignment(), consumer)
+
+
+@pytest.mark.parametrize("store_url", ["redis"], indirect=True)
+def test_a_member_cut_off_from_its_server_hands_nothing_out_once_its_session_has_ended(
+    cluster: Cluster, topic: str, group: str
+) -> None:
+    """Somebody else may have the partition by then: what lies ready in the queue is not its own any more."""
+    cluster.create(topic, 1)
+    cluster.produce(topic, *"abcdef")
+    server = urlsplit(cluster.url)
+    assert server.hostname
+    assert server.port
+    with Proxy((server.hostname, server.port)) as proxy:
+        far = cluster.consumer(group, bootstrap_servers=proxy.url, **FAST)
+        far.subscribe([topic])
+        cluster.take(far, 2)
+
+        proxy.cut()
+        time.sleep(SESSION_S)
+        assert far.consume(10, 0.5) == []
+        near = cluster.consumer(group, **FAST)
+        near.subscribe([topic])
+        cluster.take(near, 6)  # nothing was committed
+
+        proxy.heal()
+        cluster.until(
+            lambda: len(far.assignment()) + len(near.assignment()) == 1 and far.memberid(), far, near
+        )
+        far.close()
 
 
 # -- members that do not poll
