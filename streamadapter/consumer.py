@@ -132,7 +132,9 @@ class Consumer:
             message=message, offsets=offsets, asynchronous=asynchronous, **kwargs
         )
 
-    def store_offsets(self, message: Message | None = None, offsets: list[TopicPartition] | None = None) -> None:
+    def store_offsets(
+        self, message: Message | None = None, offsets: list[TopicPartition] | None = None
+    ) -> None:
         """Mark offsets for the next commit. Needs enable.auto.offset.store=false (_INVALID_ARG)."""
         self._client.store_offsets(message=message, offsets=offsets)
 
@@ -152,7 +154,9 @@ class Consumer:
             partition, timeout=timeout, cached=cached
         )
 
-    def offsets_for_times(self, partitions: list[TopicPartition], timeout: float = -1) -> list[TopicPartition]:
+    def offsets_for_times(
+        self, partitions: list[TopicPartition], timeout: float = -1
+    ) -> list[TopicPartition]:
         """First offsets with timestamps >= the `offset` fields (ms); OFFSET_END where there is none."""
         return self._client.offsets_for_times(partitions, timeout)  # type: ignore[no-any-return]  # as above
 
