@@ -271,7 +271,10 @@ def test_a_wrong_password_is_fatal_at_once(tmp_path: Any, topic: str) -> None:
 
     with RedisServer(tmp_path, {"requirepass": "secret"}) as server:
         where = server.url.rpartition("@")[2].removeprefix("redis://")
-        consumer = Consumer({"bootstrap.servers": f"redis://:wrong@{where}", "group.id": "g"})
+        errors: list[KafkaError] = []
+        consumer = Consumer(
+            {"bootstrap.servers": f"redis://:wrong@{where}", "group.id": "g", "error_cb": errors.append}
+        )
         consumer.subscribe([topic])
 
         message = consumer.poll(30)
@@ -282,6 +285,8 @@ def test_a_wrong_password_is_fatal_at_once(tmp_path: Any, topic: str) -> None:
         assert error.code() == KafkaError._AUTHENTICATION
         assert error.fatal()
         assert "wrong" not in error.str().replace("WRONGPASS", "")
+        assert consumer.poll(0.5) is None  # said once, and not tried again
+        assert [e.code() for e in errors] == [KafkaError._AUTHENTICATION]
         consumer.close()
 
 
