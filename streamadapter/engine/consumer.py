@@ -44,6 +44,7 @@ class EngineConsumer(ConsumerOffsets):
         self._loop = ConsumerLoop(store, state, self._session, committer, self._fetcher)
         super().__init__(store, settings, state, committer)
         self._store_offsets: bool = settings["enable.auto.offset.store"]
+        self._poll_interval_s: float = settings["max.poll.interval.ms"] / 1000
         self._callbacks: dict[Rebalance, Callable[..., Any] | None] = {}
         self._serving: Rebalance | None = None
         self._head: Chunk | None = None
@@ -132,6 +133,8 @@ class EngineConsumer(ConsumerOffsets):
             self._check_open()
             taken: list[Message] = []
             deadline = time.monotonic() + timeout if timeout >= 0 else math.inf
+            if state.subscription and time.monotonic() - state.last_poll >= self._poll_interval_s:
+                state.overslept = True  # the loop may not have noticed, and would not while this call lasts
             state.in_poll = True
             try:
                 while True:

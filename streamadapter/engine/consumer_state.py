@@ -64,6 +64,7 @@ class ConsumerState:
     topics: Mapping[str, TopicInfo] = field(default_factory=dict)
     last_poll: float = field(default_factory=time.monotonic)
     in_poll: bool = False
+    overslept: bool = False  # the application polled again only after max.poll.interval.ms
     lease_until: float = math.inf  # monotonic; until then this member may hand out what it fetched
     closing: bool = False
     stopped: bool = False

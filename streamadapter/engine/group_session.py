@@ -63,6 +63,7 @@ class GroupSession:
             min(settings["heartbeat.interval.ms"], self._session_timeout_ms // 3),
             lambda: f"{client_id}-{uuid.uuid4()}",
         )
+        self._poll_interval_s: float = settings["max.poll.interval.ms"] / 1000
         self._store = store
         self._state = state
         self._topics: Topics | None = None
@@ -132,8 +133,12 @@ class GroupSession:
 
     def due(self) -> float:
         """Monotonic time of the next step."""
-        with self._state.lock:
-            return -1.0 if self._look else self.membership.next_heartbeat() / 1000
+        state, membership = self._state, self.membership
+        with state.lock:
+            due = -1.0 if self._look else membership.next_heartbeat() / 1000
+            if membership.state in (State.UNSUBSCRIBED, State.LOST) or state.in_poll:
+                return due
+            return min(due, state.last_poll + self._poll_interval_s)
 
     def look_now(self) -> None:
         """Something about the group has changed: heartbeat at once."""
@@ -216,16 +221,19 @@ class GroupSession:
         state, membership = self._state, self.membership
         polled_at = now if state.in_poll else state.last_poll * 1000
         membership.polled(polled_at)
-        interval: int = state.settings["max.poll.interval.ms"]
         # If another member was faster and has expelled this one, for not giving up in that time, it is LOST already.
-        overdue = membership.poll_overdue(now) or (
-            membership.state is State.LOST and now >= polled_at + interval
+        overslept, state.overslept = state.overslept, False
+        interval = self._poll_interval_s * 1000
+        overdue = (
+            overslept
+            or membership.poll_overdue(now)
+            or (membership.state is State.LOST and now >= polled_at + interval)
         )
         if overdue and not self._overdue:
             state.deliver_error(
                 StoreError(
                     KafkaError._MAX_POLL_EXCEEDED,
-                    f"Application maximum poll interval ({interval}ms) exceeded: the consumer has left its group "
+                    f"Application maximum poll interval ({interval:.0f}ms) exceeded: the consumer has left its group "
                     "and rejoins at the next poll; poll more often or raise max.poll.interval.ms",
                 )
             )
