@@ -212,6 +212,38 @@ def latency(url: str, records: int) -> Figures:
     return {"p50": delays[count // 2] / 1e6, "p99": delays[count * 99 // 100] / 1e6}
 
 
+def latency_bare(url: str, records: int) -> Figures:
+    """The same way without us: XADD in one process, a blocking XREAD in another."""
+    count = min(records, 5000)
+    context = multiprocessing.get_context("spawn")
+    answers: Any = context.Queue()
+    reader = context.Process(target=_read_bare, args=(url, count, answers))
+    reader.start()
+    assert answers.get(timeout=30) == "ready"
+    client = redis.Redis.from_url(url)
+    client.xadd("bare", {"v": 0})  # the first entry only connects both
+    began = time.monotonic()
+    for i in range(count):
+        while (left := began + i / 1000 - time.monotonic()) > 0:
+            time.sleep(left)
+        client.xadd("bare", {"v": time.monotonic_ns().to_bytes(8, "big").ljust(VALUE_BYTES, b".")})
+    delays = sorted(answers.get(timeout=60))
+    reader.join(30)
+    return {"p50": delays[count // 2] / 1e6, "p99": delays[count * 99 // 100] / 1e6}
+
+
+def _read_bare(url: str, count: int, answers: Any) -> None:
+    client = redis.Redis.from_url(url)
+    last, delays = b"0-0", []
+    answers.put("ready")
+    last = client.xread({"bare": last}, block=4000)[0][1][-1][0]
+    while len(delays) < count:
+        for entry, fields in client.xread({"bare": last}, block=4000)[0][1]:
+            last = entry
+            delays.append(time.monotonic_ns() - int.from_bytes(fields[b"v"][:8], "big"))
+    answers.put(delays)
+
+
 def _receive(url: str, topic: str, count: int, answers: Any) -> None:
     with _consumer(url, topic) as c:
         while not c.assignment():
@@ -237,6 +269,7 @@ MEASUREMENTS: dict[str, tuple[str, Callable[[str, int], Figures]]] = {
     "xreadgroup": ("redis-py XREADGROUP, 1,000 a call", xread),
     "memory": ("Redis memory a record, 100 B and a 12 B key", memory),
     "latency": ("end to end at 1,000/s, linger 0", latency),
+    "latency_bare": ("bare XADD to blocking XREAD at 1,000/s", latency_bare),
 }
 
 
