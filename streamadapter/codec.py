@@ -11,7 +11,7 @@ Header, big-endian, 44 bytes::
 Columns: ``[values, keys, timestamps, headers]``, each nil when it says nothing (all None; all timestamps equal to
 the base). Timestamps are differences to the base: one byte a record as a rule. None and b"" stay distinct.
 
-Columns, not records, because they are 3 times faster to encode and share no per-record framing: a record of 100
+Columns, not records, because they are faster to encode and share no per-record framing: a record of 100
 bytes with a 10-byte key takes 5 bytes more than its key and value.
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
-from confluent_kafka import OFFSET_INVALID, OFFSET_STORED, KafkaError
+from confluent_kafka import OFFSET_INVALID, OFFSET_STORED, KafkaError, KafkaException
 
 from streamadapter.backend import TP, Committed, Fetched, LogState, LogStore, Reader, StoredBatch, TopicInfo
 from streamadapter.codec import CorruptBatch, RecordBatch, decode_batch
@@ -254,9 +254,8 @@ class Fetcher:
 
     def _wait_ms(self, until: float) -> int:
         longest: int = self._state.settings["fetch.wait.max.ms"]
-        left_ms = (
-            max(0.0, until - time.monotonic()) * 1000
-        )  # `until` is -inf if the group wants to be heard at once
+        # `until` is -inf if the group wants to be heard at once.
+        left_ms = max(0.0, until - time.monotonic()) * 1000
         wait_ms = int(min(MAX_WAIT_MS, longest, left_ms))
         unresolved = any(p.fetch_offset < 0 and not p.failed for p in self._state.assignment.values())
         return min(wait_ms, RETRY_MS) if unresolved or self._retry_at else wait_ms
@@ -301,6 +300,9 @@ class Fetcher:
             return decode_batch(stored.payload, stored.count)
         except CorruptBatch as error:
             return error
+        except KafkaException as error:  # its compression library is not installed here
+            problem: KafkaError = error.args[0]
+            raise StoreError(problem.code(), problem.str(), fatal=True) from error
 
     def _take(
         self, partition: Partition, stored: StoredBatch, batch: RecordBatch | CorruptBatch | None

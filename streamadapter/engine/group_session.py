@@ -144,12 +144,6 @@ class GroupSession:
         """Something about the group has changed: heartbeat at once."""
         self._look = True
 
-    def abandon(self) -> None:
-        """The store fences what the group says is this member's: begin anew, under a new id and epoch."""
-        with self._state.lock:
-            self.membership.abandon()
-            self.sync()
-
     def set_topics(self, topics: Topics) -> None:
         """The registry has changed."""
         with self._state.lock:
