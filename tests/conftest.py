@@ -69,9 +69,9 @@ def own_valkey(tmp_path: Path) -> Iterator[Server]:
     yield from _running(ValkeyServer, tmp_path / "own-valkey", _DURABLE)
 
 
-@pytest.fixture(params=["memory", "embedded", "redis"])
+@pytest.fixture(params=["memory", "embedded", "redis", "valkey"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Each backend of the Redis family in turn; memory and embedded are empty, redis is the shared one."""
+    """Each backend of the Redis family in turn; memory and embedded are empty, redis and valkey are the shared ones."""
     if request.param == "memory":
         yield f"memory://{uuid.uuid4().hex}"
     elif request.param == "embedded":
@@ -83,7 +83,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         if path.exists():  # a client that was killed has left the server running
             server_control.stop(url, force=True)
     else:
-        yield request.getfixturevalue("redis_url")
+        yield request.getfixturevalue(f"{request.param}_url")
 
 
 @pytest.fixture
