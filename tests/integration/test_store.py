@@ -18,6 +18,7 @@ from streamadapter.backend import Append, Appended, Committed, LogState, LogStor
 from streamadapter.errors import FencedOwnerError, StoreError
 from streamadapter.registry import backend_of
 from streamadapter.testing.servers import Server
+from streamadapter_redis import scripts
 
 PAYLOAD = b"\x00payload\xff" * 5
 
@@ -203,6 +204,26 @@ def test_a_partition_whose_creator_died_is_created_by_the_next_one_who_needs_it(
     client.delete(f"{prefix}:{{orders:1}}:meta")
     assert refused(append(store, topic, 0, partition=1)) == KafkaError.LEADER_NOT_AVAILABLE
     assert placed(append(store, topic, 0, partition=1)) == 0
+    client.close()
+    store.close()
+
+
+def test_a_slow_creator_of_a_deleted_topic_does_not_replace_its_successors_log(redis_server: Server) -> None:
+    prefix = f"t-{uuid.uuid4().hex[:8]}"
+    store = streamadapter_redis.open_store(redis_server.url, {"streamadapter.key.prefix": prefix})
+    former = created(store, partitions=1)
+    number = store.topics_version()  # the former topic's place in the order of topics
+    store.delete_topic(former.name)
+    successor = created(store, partitions=1)
+    append(store, successor, 0, 5)
+    client = redis_py.Redis.from_url(redis_server.url)
+    keys = [f"{prefix}:{{orders:0}}:{part}" for part in ("log", "meta", "owners")]
+
+    # What a creator of the former topic sends that was asleep all the while.
+    late = client.execute_command(*scripts.CREATE_PARTITION.call(keys, former.topic_id, number, "its-log-id"))
+
+    assert late == 0
+    assert limits(store, successor).end == 5
     client.close()
     store.close()
 
@@ -452,6 +473,21 @@ def test_a_member_that_was_removed_learns_it_from_its_waiting_fetch(store: LogSt
         assert waiting.result(20).group_changed
         assert time.monotonic() - started < 3
     reader.close()
+
+
+def test_a_removed_member_leaves_no_cursor_behind_on_the_groups_signal(redis_server: Server) -> None:
+    prefix = f"t-{uuid.uuid4().hex[:8]}"
+    store = streamadapter_redis.open_store(redis_server.url, {"streamadapter.key.prefix": prefix})
+    client = redis_py.Redis.from_url(redis_server.url)
+    version = store.group_update("g", 0, b"s", {"crashed": 60_000, "other": 60_000}, []).version
+    for member in ("crashed", "other"):
+        store.reader("g", member).fetch({}, 10, 0)
+
+    store.group_update("g", version, b"t", {"other": 60_000}, [])
+
+    assert [g["name"] for g in client.xinfo_groups(f"{prefix}:{{group:g}}:signal")] == [b"g/other"]
+    client.close()
+    store.close()
 
 
 def test_only_a_live_member_commits_and_anybody_while_there_is_none(store: LogStore) -> None:
