@@ -5,16 +5,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Two test processes a core would only slow each other down: many tests start servers of their own.
 JOBS ?= auto
+KAFKA_BROKERS ?= 1
+KAFKA_PORT ?= 9092
+KAFKA := $(BIN)/python -m streamadapter.testing.kafka
 
-.PHONY: demo test check format bench clean help
+.PHONY: demo test check format bench kafka kafka-stop clean help
 
 help:            ## this list
-	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 demo: $(VENV)/.demo            ## the shop on an embedded server: five services, one stopped half-way
 	@$(BIN)/streamstore demo
 
-test: $(VENV)/.dev            ## all tests
+test: $(VENV)/.dev            ## all tests; those on a real Kafka need Java 17 and Maven
+	-@$(KAFKA) install
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 check: $(VENV)/.dev            ## lint, types, direction of imports
@@ -30,6 +34,12 @@ format: $(VENV)/.dev            ## what check would complain of, as far as a too
 bench: $(VENV)/.dev            ## the figures of this release, beside raw Redis and confluent_kafka
 	$(BIN)/python loadtests/bench.py
 
+kafka: $(VENV)/.dev            ## a real Apache Kafka on KAFKA_PORT (9092), of KAFKA_BROKERS (1) brokers; it keeps its data
+	@$(KAFKA) start --brokers $(KAFKA_BROKERS) --port $(KAFKA_PORT)
+
+kafka-stop: $(VENV)/.dev            ## stop what `make kafka` started
+	@$(KAFKA) stop
+
 $(VENV)/bin/pip:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
@@ -43,4 +53,5 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/pip
 	@touch $@ $(VENV)/.demo
 
 clean:            ## everything that was made here
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@! test -x $(BIN)/python || ! test -d .kafka || $(KAFKA) stop
+	rm -rf $(VENV) .kafka build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -36,14 +36,21 @@ Settings: TypeAlias = Mapping[str, Any]
 """Validated properties: Kafka's dotted names to typed values, defaults filled in (see properties.py)."""
 
 
+def _feature(doc: str, *, default: bool = True) -> bool:
+    return field(default=default, metadata={"doc": doc})
+
+
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What a backend can do, as data: the contract suite and the docs' table of differences read it."""
+    """What a backend can do, as data: the contract suite and docs/compatibility.md read it, and nothing else.
+
+    The defaults are what Apache Kafka does. `doc` is the row's text in the table of differences.
+    """
 
     name: str
-    processes: bool = True  # clients of several processes see the same log
-    survives_restart: bool = True  # the log outlives the server process
-    replicas: bool = True  # acks=all can wait for copies
+    processes: bool = _feature("Clients of several processes see the same log")
+    survives_restart: bool = _feature("The log outlives the server process")
+    replicas: bool = _feature("acks=all can wait for copies")
 
 
 @dataclass(frozen=True, slots=True)

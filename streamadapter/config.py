@@ -130,14 +130,12 @@ class TopicSection(BaseModel):
         return _flat(table)
 
     def configs(self) -> dict[str, str]:
-        """Validated topic configs as create_topic takes them. Raises StoreError(INVALID_CONFIG)."""
+        """Topic configs as NewTopic takes them; whoever creates the topic checks them."""
         given = self.model_extra or {}
-        return topic_config.validate(
-            {
-                name: str(value).lower() if isinstance(value, bool) else str(value)
-                for name, value in given.items()
-            }
-        )
+        return {
+            name: str(value).lower() if isinstance(value, bool) else str(value)
+            for name, value in given.items()
+        }
 
 
 class _Environment(EnvSettingsSource):
@@ -303,7 +301,7 @@ def _check_properties(config: Config, where: str) -> None:
         # A group.id is usually the program's, not the file's.
         parse({"group.id": "checked by the client"} | config.consumer, "consumer")
         for topic in config.topics.values():
-            topic.configs()
+            topic_config.validate(topic.configs())
     except KafkaException as error:
         raise invalid(f"{where}: {error.args[0].str()}") from None
     except StoreError as error:

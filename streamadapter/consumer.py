@@ -10,6 +10,7 @@ from typing import Any, Self
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import ClusterMetadata  # type: ignore[attr-defined]  # public, but not marked as re-exported
 
+from streamadapter.delegation import adopt
 from streamadapter.message import Message
 from streamadapter.registry import open_client
 
@@ -29,11 +30,12 @@ class Consumer:
 
     def __init__(self, conf: Mapping[str, Any] | None = None, /, **kwargs: Any) -> None:
         self._client: Any = open_client("consumer", conf, kwargs)
+        adopt(self, Consumer, self._client, "poll", "consume")
 
-    def _wrap(self, callback: OnRebalance | None) -> Callable[[Any, list[TopicPartition]], Any] | None:
+    def _wrap(self, callback: Any) -> Any:
         """Rebalance callbacks are given this object, not the backend's client."""
         if not callable(callback):
-            return callback  # None, or an error that the client reports
+            return callback  # an error that the client reports
         facade = weakref.ref(self)
         return lambda client, partitions: callback(facade() or client, partitions)
 
@@ -52,12 +54,10 @@ class Consumer:
         list, cooperative-sticky and group.protocol=consumer only what moves. on_lost defaults to on_revoke. A
         callback that does not call (incremental_)assign or unassign itself has that done for it.
         """
-        self._client.subscribe(
-            topics,
-            on_assign=self._wrap(on_assign),
-            on_revoke=self._wrap(on_revoke),
-            on_lost=self._wrap(on_lost),
-        )
+        callbacks = {"on_assign": on_assign, "on_revoke": on_revoke, "on_lost": on_lost}
+        # confluent_kafka takes no None.
+        given = {name: self._wrap(callback) for name, callback in callbacks.items() if callback is not None}
+        self._client.subscribe(topics, **given)
 
     def unsubscribe(self) -> None:
         """Leave the group; the next poll() calls on_revoke."""

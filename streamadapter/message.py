@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE, KafkaError
+from confluent_kafka import Message as KafkaMessage
 
 Header: TypeAlias = tuple[str, bytes | None]
 
@@ -36,7 +37,14 @@ _Fields: Any = msgspec.defstruct(
 )
 
 
-class Message(_Fields):  # type: ignore[misc]  # the base is made at run time, so mypy knows it as Any
+class _MessageType(type(_Fields)):  # type: ignore[misc]  # the base is made at run time, so mypy knows it as Any
+    """isinstance(message, Message) holds on Kafka too, where messages are those of confluent_kafka's C module."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return type.__instancecheck__(cls, instance) or isinstance(instance, KafkaMessage)
+
+
+class Message(_Fields, metaclass=_MessageType):  # type: ignore[misc]  # as above
     """A record that was consumed or produced, or an event: error() is then not None, value() its text.
 
     Arguments, in order, all optional: topic, partition, offset, key (bytes), value (bytes), headers (list of
@@ -147,9 +155,9 @@ class Message(_Fields):  # type: ignore[misc]  # the base is made at run time, s
         return 0 if value is None else len(value)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Message):
+        if not isinstance(other, _Fields):  # not Message: Kafka's own compares by itself
             return NotImplemented
-        return self._identity() == other._identity()
+        return bool(self._identity() == other._identity())
 
     __hash__ = None  # type: ignore[assignment]  # mutable, as confluent_kafka's
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import math
 import re
 import threading
 from collections.abc import Mapping
@@ -17,11 +18,11 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # public, but not marked as re-exported
 
-from streamadapter.backend import ENTRY_POINTS, Backend, LogStore
-from streamadapter.errors import StoreError
-from streamadapter.properties import Role, invalid, parse
+from streamadapter.backend import ENTRY_POINTS, Backend, ClientBackend
+from streamadapter.properties import BY_NAME, Role, invalid, parse
 
 if TYPE_CHECKING:
     from streamadapter.config import Config
@@ -31,7 +32,6 @@ __all__ = ["backend_of", "open_client", "redact"]
 log = logging.getLogger(__name__)
 
 _SERVERS = ("bootstrap.servers", "metadata.broker.list")
-_OURS = "streamadapter."
 _KAFKA_PROTOCOLS = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")  # librdkafka's own URL-like prefixes
 _TLS_SCHEMES = ("rediss", "valkeys")
 
@@ -58,21 +58,36 @@ def open_client(role: Role, conf: Mapping[str, Any] | None, kwargs: Mapping[str,
         defaults = {"producer": config.producer, "consumer": config.consumer, "admin": {}}[role]
         given = {**section, **defaults, **given}
     backend = backend_of(url)
+    clients = _clients(backend)
+    settings = _settings(backend, url, given, role)
+    if config is not None and config.topics:
+        shared = {name: value for name, value in given.items() if _is_common(name)}
+        _create_topics(config, clients, url, _settings(backend, url, shared, "admin"))
+    return getattr(clients, role)(url, settings)
+
+
+def _clients(backend: Backend) -> ClientBackend:
+    if backend.clients is not None:
+        return backend.clients
     if backend.open_store is None:
-        # The client is the backend's own and validates its own properties, which are more than ours.
-        if backend.clients is None:
-            raise invalid(f"backend {backend.name} has neither a store nor clients; it cannot be used")
-        if config is not None and config.topics:
-            log.warning("topics of the config file are not created on %s: create them there", backend.name)
-        native = {name: value for name, value in given.items() if not str(name).startswith(_OURS)}
-        return getattr(backend.clients, role)(url, native)
-    settings = parse({**given, "bootstrap.servers": redact(url)}, role)
-    _check_url(url, allow_plaintext=settings["streamadapter.allow.plaintext.password"])
-    if config is not None:
-        _create_topics(config, backend, url, settings)
+        raise invalid(f"backend {backend.name} has neither a store nor clients; it cannot be used")
     from streamadapter.engine.clients import StoreClients
 
-    return getattr(StoreClients(backend.open_store), role)(url, settings)
+    return StoreClients(backend.open_store)
+
+
+def _settings(backend: Backend, url: str, given: Mapping[str, Any], role: Role) -> Mapping[str, Any]:
+    """Validated for a store; as they are for whole clients, which know more properties and check them."""
+    if backend.clients is not None:
+        return given
+    settings = parse({**given, "bootstrap.servers": redact(url)}, role)
+    _check_url(url, allow_plaintext=settings["streamadapter.allow.plaintext.password"])
+    return settings
+
+
+def _is_common(name: str) -> bool:
+    """Whether a property is not only for producers or only for consumers, as far as is known here."""
+    return name not in BY_NAME or BY_NAME[name].roles == "*"
 
 
 def redact(url: str) -> str:
@@ -90,7 +105,7 @@ def scheme_of(url: str) -> str:
 def backend_of(url: str) -> Backend:
     """The installed backend for the URL's scheme. KafkaException(_INVALID_ARG) if there is none."""
     scheme = scheme_of(url)
-    known = {"kafka"}
+    known: set[str] = set()
     # The likeliest first ("redis" for "rediss"), so that usually one backend is imported and no other.
     for point in sorted(
         entry_points(group=ENTRY_POINTS), key=lambda point: not scheme.startswith(point.name)
@@ -100,11 +115,6 @@ def backend_of(url: str) -> Backend:
             if scheme in backend.schemes:
                 return backend
             known |= set(backend.schemes)
-    if scheme == "kafka":
-        raise invalid(
-            f"{redact(url)} is Kafka, but no backend for it is installed; a server on Redis needs a URL, "
-            "for example redis://localhost:6379/0"
-        )
     raise invalid(f"unknown scheme in {redact(url)}; known are {', '.join(f'{s}://' for s in sorted(known))}")
 
 
@@ -152,35 +162,26 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-_created: set[tuple[str, str]] = set()
+_CREATE_TIMEOUT_S = 10.0
+_created: set[tuple[str, str | None]] = set()
 _creating = threading.Lock()
 
 
-def _create_topics(config: Config, backend: Backend, url: str, settings: Mapping[str, Any]) -> None:
+def _create_topics(config: Config, clients: ClientBackend, url: str, settings: Mapping[str, Any]) -> None:
     """Create the config file's topics, once a process and place. Others may be doing the same."""
-    place = (url, settings["streamadapter.key.prefix"])
-    if not config.topics or backend.open_store is None:
-        return
+    place = (url, settings.get("streamadapter.key.prefix"))
     with _creating:
         if place in _created:
             return
-        try:
-            store = backend.open_store(url, settings)
-            try:
-                for name, topic in config.topics.items():
-                    _create_topic(store, name, topic.partitions, topic.configs())
-            finally:
-                store.close()
-        except StoreError as error:
-            raise error.kafka_exception() from error
+        topics = [
+            NewTopic(name, topic.partitions, config=topic.configs()) for name, topic in config.topics.items()
+        ]
+        timeout = min(_CREATE_TIMEOUT_S, float(settings.get("socket.timeout.ms", math.inf)) / 1000)
+        with clients.admin(url, settings) as admin:
+            for future in admin.create_topics(topics, request_timeout=timeout).values():
+                try:
+                    future.result()
+                except KafkaException as error:
+                    if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                        raise
         _created.add(place)
-
-
-def _create_topic(store: LogStore, name: str, partitions: int, configs: Mapping[str, str]) -> None:
-    from streamadapter.engine.topics import new_topic
-
-    try:
-        store.create_topic(new_topic(name, partitions, dict(configs)))
-    except StoreError as error:
-        if error.code != KafkaError.TOPIC_ALREADY_EXISTS:
-            raise

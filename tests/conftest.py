@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
+from streamadapter.testing.kafka import KafkaServer
 from streamadapter.testing.servers import RedisServer, Server, ValkeyServer
 
 if TYPE_CHECKING:

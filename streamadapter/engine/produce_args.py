@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from operator import index
 from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
 
 INT32 = 2**31
 INT64 = 2**63
@@ -73,13 +76,40 @@ def as_headers(given: Any) -> list[tuple[str, bytes | None]] | None:
     return headers or None
 
 
-def check_message(position: int, message: Any) -> None:
-    """Check an item of produce_batch."""
-    if not isinstance(message, dict):
-        raise TypeError(f"Message at index {position} must be a dict")
-    for field in ("value", "key"):
-        if not isinstance(message.get(field), bytes | str | None):
-            raise TypeError(f"Message {field} at index {position} must be bytes or str")
-    for field in ("partition", "timestamp"):
-        if not isinstance(message.get(field, 0), int):
-            raise TypeError(f"Message {field} at index {position} must be int")
+def check_messages(messages: Any) -> None:
+    """Check the list given to produce_batch. TypeError."""
+    if not isinstance(messages, list):
+        raise TypeError("messages must be a list")
+    for position, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise TypeError(f"Message at index {position} must be a dict")
+        for field in ("value", "key"):
+            if not isinstance(message.get(field), bytes | str | None):
+                raise TypeError(f"Message {field} at index {position} must be bytes or str")
+        for field in ("partition", "timestamp"):
+            if not isinstance(message.get(field, 0), int):
+                raise TypeError(f"Message {field} at index {position} must be int")
+
+
+def produce_each(
+    produce: Callable[..., None], topic: str, messages: list[dict[str, Any]], partition: int, report: Any
+) -> int:
+    """produce_batch by one call of `produce` a message; returns how many it took, the others have `_error` set."""
+    taken = 0
+    for message in messages:
+        try:
+            produce(
+                topic,
+                message.get("value"),
+                message.get("key"),
+                message.get("partition", partition),
+                message.get("callback", message.get("on_delivery", report)),
+                timestamp=message.get("timestamp", 0),
+                headers=message.get("headers"),
+            )
+            taken += 1
+        except BufferError:
+            message["_error"] = KafkaError(KafkaError._QUEUE_FULL)
+        except KafkaException as error:
+            message["_error"] = error.args[0]
+    return taken

@@ -147,29 +147,9 @@ class EngineProducer:
     ) -> int:
         """Queue records given as dicts; returns how many were queued, the others have `_error` set."""
         self._check_open()
-        if not isinstance(messages, list):
-            raise TypeError("messages must be a list")
-        for position, message in enumerate(messages):
-            produce_args.check_message(position, message)
-        queued = 0
-        for message in messages:
-            try:
-                self.produce(
-                    topic,
-                    message.get("value"),
-                    message.get("key"),
-                    message.get("partition", partition),
-                    message.get("callback", callback),
-                    message.get("on_delivery", on_delivery),
-                    timestamp=message.get("timestamp", 0),
-                    headers=message.get("headers"),
-                )
-                queued += 1
-            except BufferError:
-                message["_error"] = KafkaError(KafkaError._QUEUE_FULL)
-            except KafkaException as error:
-                message["_error"] = error.args[0]
-        return queued
+        produce_args.check_messages(messages)
+        report = callback if on_delivery is None else on_delivery
+        return produce_args.produce_each(self.produce, topic, messages, partition, report)
 
     def produce_columns(
         self,

@@ -1,0 +1,180 @@
+"""confluent_kafka's clients with the few things that ours have and they lack.
+
+Everything else is theirs, untouched: properties, callbacks, messages, errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+import confluent_kafka
+from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from streamadapter.engine.columns import as_records
+from streamadapter.engine.produce_args import check_messages, produce_each
+from streamadapter.errors import kafka_exception
+from streamadapter.properties import invalid
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from streamadapter.backend import TP, Settings
+    from streamadapter.message import Header
+
+Callback = Callable[[KafkaError | None, confluent_kafka.Message], Any]
+
+_NATIVE_FIELDS = {"value", "key", "headers", "callback"}
+_LAG_TIMEOUT_S = 5.0
+
+
+class KafkaClients:
+    """See `streamadapter.backend.ClientBackend`. Properties go to librdkafka as they are, which checks them."""
+
+    def producer(self, url: str, settings: Settings) -> KafkaProducer:
+        """A producer; connects in the background."""
+        return KafkaProducer(_conf(url, settings))
+
+    def consumer(self, url: str, settings: Settings) -> KafkaConsumer:
+        """A consumer; connects in the background. ValueError without a group.id."""
+        # An empty one makes confluent_kafka abort the process.
+        if not settings.get("group.id"):
+            raise ValueError("Failed to create consumer: group.id must be set")
+        return KafkaConsumer(_conf(url, settings))
+
+    def admin(self, url: str, settings: Settings) -> KafkaAdmin:
+        """An admin client; connects in the background."""
+        return KafkaAdmin(_conf(url, settings))
+
+
+class KafkaProducer(confluent_kafka.Producer):
+    """confluent_kafka's Producer with produce_columns(), and produce_batch() that honours every field."""
+
+    def produce_batch(
+        self,
+        topic: str,
+        messages: list[dict[str, Any]],
+        partition: int = -1,
+        callback: Callback | None = None,
+        on_delivery: Callback | None = None,
+    ) -> int:
+        """See `streamadapter.Producer.produce_batch`.
+
+        confluent_kafka's own is faster, but refuses timestamps and does not look at a message's partition.
+        """
+        report = callback if on_delivery is None else on_delivery
+        check_messages(messages)
+        if any(not message.keys() <= _NATIVE_FIELDS for message in messages):
+            return produce_each(self.produce, topic, messages, partition, report)
+        options = {} if report is None else {"on_delivery": report}
+        return super().produce_batch(topic, messages, partition=partition, **options)
+
+    def produce_columns(
+        self,
+        topic: str,
+        values: Sequence[bytes | None],
+        keys: Sequence[bytes | None] | None = None,
+        partition: int = -1,
+        timestamps: Sequence[int] | None = None,
+        headers: Sequence[Sequence[Header] | None] | None = None,
+        on_delivery: Callback | None = None,
+    ) -> int:
+        """See `streamadapter.Producer.produce_columns`: here one call of produce() a record, so no faster."""
+        records = as_records(values, keys, timestamps, headers, on_delivery, 0.0)
+        report = {} if on_delivery is None else {"on_delivery": on_delivery}
+        queued = 0
+        for value, key, timestamp, own_headers in zip(
+            records.values, records.keys, records.timestamps, records.headers, strict=True
+        ):
+            try:
+                self.produce(
+                    topic,
+                    value,
+                    key,
+                    partition,
+                    timestamp=timestamp,
+                    headers=own_headers,  # type: ignore[arg-type]  # its stub wants a mutable list of wider tuples
+                    **report,
+                )
+            except (BufferError, confluent_kafka.KafkaException) as error:
+                if queued or isinstance(error, BufferError):
+                    break  # the next call begins with this record, and says what is wrong with it
+                raise
+            queued += 1
+        return queued
+
+
+class KafkaConsumer(confluent_kafka.Consumer):
+    """confluent_kafka's Consumer with lag()."""
+
+    def incremental_unassign(self, partitions: list[TopicPartition], /) -> None:
+        """As confluent_kafka's, which aborts the process for a partition named twice: here that is _INVALID_ARG."""
+        if len(set(partitions)) < len(partitions):
+            raise invalid("Failed to set assignment: a partition is named twice")
+        super().incremental_unassign(partitions)
+
+    def lag(self) -> dict[TP, int]:
+        """See `streamadapter.Consumer.lag`.
+
+        The position of a partition of which nothing was handed out yet is its committed offset, which has to be
+        asked for: up to five seconds. KafkaException if there is no answer.
+        """
+        positions = self.position(self.assignment())
+        unread = [tp for tp in positions if tp.offset < 0]
+        if unread:
+            positions = [tp for tp in positions if tp.offset >= 0] + self.committed(unread, _LAG_TIMEOUT_S)
+        found = {}
+        for tp in positions:
+            _, high = self.get_watermark_offsets(tp, cached=True)
+            if tp.offset >= 0 and high >= 0:
+                found[tp.topic, tp.partition] = max(0, high - tp.offset)
+        return found
+
+
+class KafkaAdmin:
+    """confluent_kafka's AdminClient with an end, which that one lacks: leaving `with` destroys it. Thread-safe."""
+
+    def __init__(self, conf: dict[str, Any]) -> None:
+        self._admin: AdminClient | None = AdminClient(conf)
+
+    def __getattr__(self, name: str) -> Any:
+        if self._admin is None:
+            raise RuntimeError("AdminClient has been closed")
+        return getattr(self._admin, name)
+
+    def __len__(self) -> int:
+        return len(self._open())
+
+    def delete_consumer_group_offsets(self, group_id: str, *_: Any, **__: Any) -> dict[str, Future[None]]:
+        """Not supported: Kafka has the request and librdkafka too, but confluent_kafka does not offer it."""
+        future: Future[None] = Future()
+        future.set_exception(
+            kafka_exception(
+                KafkaError._UNSUPPORTED_FEATURE,
+                f"confluent_kafka cannot delete offsets of group {group_id}: "
+                "use Kafka's kafka-consumer-groups.sh --delete-offsets",
+            )
+        )
+        return {group_id: future}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._admin = None
+
+
+def _conf(url: str, settings: Settings) -> dict[str, Any]:
+    """Properties for librdkafka, whose bootstrap.servers knows no kafka://, but schemes of its own (SASL_SSL://)."""
+    scheme, separator, rest = url.partition("://")
+    servers = rest.rstrip("/") if separator and scheme.lower() == "kafka" else url
+    if "@" in servers:
+        raise invalid(
+            "a Kafka URL holds no user and password: set sasl.username, sasl.password and security.protocol"
+        )
+    return {**settings, "bootstrap.servers": servers}

@@ -1,0 +1,5 @@
+"""The contract suite on every backend."""
+
+from streamadapter.testing import contract
+
+globals().update(contract.scenarios())
