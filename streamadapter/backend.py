@@ -51,6 +51,10 @@ class Features:
     processes: bool = _feature("Clients of several processes see the same log")
     survives_restart: bool = _feature("The log outlives the server process")
     replicas: bool = _feature("acks=all can wait for copies")
+    compaction: bool = _feature("Topics can be compacted (cleanup.policy=compact)")
+    server_configs: bool = _feature("Configs of brokers and groups can be set through the admin client")
+    server_rights: bool = _feature("ACLs, SCRAM users and leader elections can be asked for")
+    offset_deletion: bool = _feature("delete_consumer_group_offsets() works", default=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,10 @@ class Producer:
     unsupported properties raise KafkaException(_INVALID_ARG).
 
     Records are sent by a background thread, in the order of produce() within a partition, and never twice however
-    often a request is repeated. Thread-safe. Callbacks run in poll(), flush() and close(), in the caller's thread;
-    their exceptions propagate from there, and the next call goes on with the next record. After close():
-    RuntimeError. After a fork: KafkaException(_STATE) in the child.
+    often a request is repeated. Thread-safe. Callbacks run in poll(), flush() and close(), in the caller's thread.
+    Their exceptions propagate: poll() ends with one, and the next call goes on with the next record; flush() serves
+    all there is, then raises the last. After close(), even one that raised: RuntimeError. After a fork:
+    KafkaException(_STATE) in the child.
     """
 
     def __init__(self, conf: Mapping[str, Any] | None = None, /, **kwargs: Any) -> None:
@@ -63,8 +64,9 @@ class Producer:
     ) -> int:
         """Queue records given as dicts: value, key, partition, timestamp, headers, callback, all optional.
 
-        Returns how many were queued; the others have their KafkaError under `_error`. Raises TypeError, before
-        anything is queued, for a dict that is wrong in itself. Unlike confluent_kafka it takes headers and timestamps.
+        Returns how many were queued; the others have their KafkaError under `_error`. Raises TypeError (for
+        headers ValueError), before anything is queued, for a dict that is wrong in itself. Unlike confluent_kafka it
+        takes timestamps, and looks at each dict's partition.
         """
         return self._client.produce_batch(topic, messages, partition, callback, on_delivery)  # type: ignore[no-any-return]  # clients of third parties are Any
 
@@ -116,7 +118,7 @@ class Producer:
         return self._client.close()  # type: ignore[no-any-return]  # as above
 
     def __len__(self) -> int:
-        """Records queued or in flight, and reports not served yet."""
+        """Records queued or in flight, and those whose outcome no poll() or flush() has served, callback or not."""
         return len(self._client)
 
     def __bool__(self) -> Literal[True]:

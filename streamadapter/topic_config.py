@@ -71,6 +71,8 @@ KEYS: Mapping[str, ConfigKey] = {
         ConfigKey("max.message.bytes", "1048588", _integer(0, _INT32)),
         ConfigKey("min.insync.replicas", "1", _integer(1, _INT32)),
         ConfigKey("message.timestamp.type", "CreateTime", _one_of("CreateTime", "LogAppendTime")),
+        ConfigKey("message.timestamp.before.max.ms", str(_INT64), _integer(0, _INT64)),
+        ConfigKey("message.timestamp.after.max.ms", "3600000", _integer(0, _INT64)),
         ConfigKey(
             "cleanup.policy",
             "delete",
@@ -117,6 +119,8 @@ class TopicConfig:
     max_message_bytes: int
     min_insync_replicas: int
     log_append_time: bool
+    timestamp_before_max_ms: int
+    timestamp_after_max_ms: int
 
     @staticmethod
     def of(topic: TopicInfo) -> TopicConfig:
@@ -140,6 +144,8 @@ def _typed(config: frozenset[tuple[str, str]]) -> TopicConfig:
         max_message_bytes=value("max.message.bytes"),
         min_insync_replicas=value("min.insync.replicas"),
         log_append_time=given.get("message.timestamp.type") == "LogAppendTime",
+        timestamp_before_max_ms=value("message.timestamp.before.max.ms"),
+        timestamp_after_max_ms=value("message.timestamp.after.max.ms"),
     )
 
 

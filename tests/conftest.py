@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 import pytest
 
-from streamadapter.testing.kafka import KafkaServer
+from streamadapter.testing.kafka import KafkaCluster, KafkaServer
 from streamadapter.testing.servers import RedisServer, Server, ValkeyServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+S = TypeVar("S", bound=Server)
 
 
 def _need(kind: type[Server]) -> None:
@@ -27,7 +30,7 @@ def _need(kind: type[Server]) -> None:
         pytest.skip(str(error))
 
 
-def _running(kind: type[Server], directory: Path, options: dict[str, str]) -> Iterator[Server]:
+def _running(kind: type[S], directory: Path, options: dict[str, str]) -> Iterator[S]:
     _need(kind)
     with kind(directory, options) as server:
         yield server
@@ -49,6 +52,12 @@ def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """A Kafka broker shared by all tests, as `redis_server`; topics take a while to delete, so use your own."""
+    yield from _running(KafkaServer, tmp_path_factory.mktemp("kafka"), {})
+
+
+@pytest.fixture(scope="session")
 def redis_url(redis_server: Server) -> str:
     return redis_server.url
 
@@ -56,6 +65,11 @@ def redis_url(redis_server: Server) -> str:
 @pytest.fixture(scope="session")
 def valkey_url(valkey_server: Server) -> str:
     return valkey_server.url
+
+
+@pytest.fixture(scope="session")
+def kafka_url(kafka_server: KafkaServer) -> str:
+    return kafka_server.url
 
 
 @pytest.fixture
@@ -68,6 +82,21 @@ def own_redis(tmp_path: Path) -> Iterator[Server]:
 def own_valkey(tmp_path: Path) -> Iterator[Server]:
     """A Valkey of the test's own, as `own_redis`."""
     yield from _running(ValkeyServer, tmp_path / "own-valkey", _DURABLE)
+
+
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[KafkaServer]:
+    """A Kafka broker of the test's own, to kill and pause. It does not sync: the machine itself must not crash."""
+    yield from _running(KafkaServer, tmp_path / "own-kafka", {})
+
+
+@pytest.fixture
+def kafka_cluster(tmp_path: Path) -> Iterator[KafkaCluster]:
+    """Three Kafka brokers of the test's own."""
+    _need(KafkaServer)
+    with KafkaCluster(tmp_path / "cluster") as cluster:
+        yield cluster
+        cluster.kill()  # a clean end takes five seconds, and its data is not needed
 
 
 @pytest.fixture(params=["memory", "embedded", "redis", "valkey"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import streamadapter_redis
-from streamadapter.backend import Backend, Features
+from streamadapter.backend import Backend
 from streamadapter_embedded.control import server_control
 from streamadapter_embedded.directory import parse_url
 from streamadapter_embedded.lease import Lease
@@ -32,6 +33,6 @@ def open_store(url: str, settings: Settings) -> LogStore:
 backend = Backend(
     name="embedded",
     schemes=("embedded",),
-    features=Features(name="embedded", replicas=False),
+    features=replace(streamadapter_redis.FEATURES, name="embedded", replicas=False),
     open_store=open_store,
 )

@@ -140,13 +140,17 @@ class KafkaAdmin:
     def __init__(self, conf: dict[str, Any]) -> None:
         self._admin: AdminClient | None = AdminClient(conf)
 
-    def __getattr__(self, name: str) -> Any:
+    @property
+    def _open(self) -> AdminClient:
         if self._admin is None:
             raise RuntimeError("AdminClient has been closed")
-        return getattr(self._admin, name)
+        return self._admin
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._open, name)
 
     def __len__(self) -> int:
-        return len(self._open())
+        return len(self._open)  # type: ignore[arg-type]  # its stub lacks it
 
     def delete_consumer_group_offsets(self, group_id: str, *_: Any, **__: Any) -> dict[str, Future[None]]:
         """Not supported: Kafka has the request and librdkafka too, but confluent_kafka does not offer it."""

@@ -1,9 +1,8 @@
 """The log store on Redis >= 7.0 and Valkey >= 8: standalone servers, over TCP, TLS or a unix socket."""
 
-from streamadapter.backend import Backend, Features
+from streamadapter.backend import Backend
+from streamadapter_redis.features import FEATURES
 from streamadapter_redis.store import RedisStore, open_store
-
-FEATURES = Features(name="redis")
 
 backend = Backend(
     name="redis",

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 from confluent_kafka import KafkaError
 
-from streamadapter.backend import Features
 from streamadapter.errors import StoreError
 from streamadapter_redis import scripts
 from streamadapter_redis.errors import translate
+from streamadapter_redis.features import FEATURES
 from streamadapter_redis.keys import Keys
 from streamadapter_redis.link import Command, Link, LinkPool, Reply
 
@@ -18,7 +18,7 @@ from streamadapter_redis.link import Command, Link, LinkPool, Reply
 class Execution:
     """The base of the store's parts. Thread-safe: a connection is borrowed for each call."""
 
-    features = Features(name="redis")
+    features = FEATURES
 
     def __init__(self, connect: Callable[[], Link], address: tuple[str, int], prefix: str) -> None:
         self.keys = Keys(prefix)

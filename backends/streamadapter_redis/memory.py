@@ -9,18 +9,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 import fakeredis
 
-from streamadapter.backend import TP, Backend, Features, Fetched, Settings
-from streamadapter_redis import scripts
+from streamadapter.backend import TP, Backend, Fetched, Settings
+from streamadapter_redis import features, scripts
 from streamadapter_redis.link import Command, Link, Reply
 from streamadapter_redis.reader import RedisReader
 from streamadapter_redis.store import RedisStore
 
-FEATURES = Features(name="memory", processes=False, survives_restart=False, replicas=False)
+FEATURES = replace(features.FEATURES, name="memory", processes=False, survives_restart=False, replicas=False)
 
 
 class Activity:

@@ -17,7 +17,9 @@ from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
 from streamadapter import KafkaException
+from streamadapter.backend import Features
 from streamadapter.config import load
+from streamadapter.registry import backend_of
 from streamstore.app import SERVICES, run_service
 from streamstore.demo import demo
 from streamstore.fleet import Processes, ServiceError, Threads
@@ -29,7 +31,6 @@ from streamstore.report import BooksError
 from streamstore.settings import Settings, SettingsError, load_settings
 
 CONFIG_VARIABLE = "STREAMADAPTER_CONFIG"
-MEMORY = "memory"
 
 config_option = click.option(
     "--config",
@@ -57,8 +58,10 @@ def run(service: str, config: Path | None, until_eof: bool) -> None:
         threading.Thread(target=_stop_at_eof, args=(stop,), daemon=True).start()
     with _errors_in_one_line():
         backend, settings = _load(config)
-        if backend == MEMORY:
-            raise click.ClickException("a memory:// log is seen by one process only: use streamstore replay")
+        if not backend.processes:
+            raise click.ClickException(
+                f"a log on {backend.name} is seen by one process only: use streamstore replay"
+            )
         with running(settings.data_dir, service):
             run_service(service, settings, stop)
 
@@ -76,9 +79,9 @@ def replay_command(file: Path, config: Path | None, report: Path | None) -> None
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with _errors_in_one_line(), _interruptible():
         backend, settings = _load(config)
-        # Another process would not see the memory:// log of this one: services are threads then.
-        with Threads(settings) if backend == MEMORY else Processes(settings) as fleet:
-            result, last = replay(file, settings, backend, fleet, Console(stderr=True))
+        # Where another process would not see the log of this one, services are threads.
+        with Processes(settings) if backend.processes else Threads(settings) as fleet:
+            result, last = replay(file, settings, backend.name, fleet, Console(stderr=True))
         Console().print(report_table(result), services_table(last, result))
         if report is not None:
             report.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
@@ -92,13 +95,14 @@ def demo_command() -> None:
         demo(Console())
 
 
-def _load(config: Path | None) -> tuple[str, Settings]:
-    """Name of the backend, and our settings; clients and child processes find the same file."""
+def _load(config: Path | None) -> tuple[Features, Settings]:
+    """What the backend can do, and our settings; clients and child processes find the same file."""
     if config is not None:
         os.environ[CONFIG_VARIABLE] = str(config.absolute())
     found = load()
     directory = Path(os.environ.get(CONFIG_VARIABLE, "")).parent
-    return found.backend, load_settings(found.streamstore, directory)
+    url, _ = found.connection()
+    return backend_of(url).features, load_settings(found.streamstore, directory)
 
 
 @contextmanager

@@ -9,9 +9,9 @@ whose work is in admin_topics.py, admin_groups.py or admin_offsets.py.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Never, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from confluent_kafka import (
     ConsumerGroupState,
@@ -28,7 +28,7 @@ from confluent_kafka.admin import DescribeClusterResult  # type: ignore[attr-def
 from streamadapter.engine import admin_checks as checks
 from streamadapter.engine import admin_groups, admin_offsets, admin_topics
 from streamadapter.engine.admin_unsupported import UnsupportedRequests
-from streamadapter.engine.calls import Calls
+from streamadapter.engine.calls import Calls, once, refused, repeats
 from streamadapter.engine.metadata import broker_node, cluster_id, cluster_metadata
 from streamadapter.errors import kafka_exception
 
@@ -97,7 +97,7 @@ class EngineAdmin(UnsupportedRequests):
         request_timeout: float | None = None,
         operation_timeout: float | None = None,
     ) -> dict[str, Future[None]]:
-        """Delete topics and their records: {name: future of None}. Committed offsets stay, as with Kafka."""
+        """Delete topics, their records and what groups committed of them: {name: future of None}."""
         checks.check_topic_names(topics)
         work = admin_topics.deletion(self._store, topics)
         return self._start(topics, work, request_timeout, operation_timeout)
@@ -127,7 +127,7 @@ class EngineAdmin(UnsupportedRequests):
             raise TypeError("Expected input to be instance of TopicCollection")
         names = checks.check_described_topics(topics.topic_names)
         checks.check_flag("include_authorized_operations", include_authorized_operations)
-        work = _once(names, "topics", admin_topics.description(self._store))
+        work = once(names, "topics", admin_topics.description(self._store))
         return self._start(names, work, request_timeout)
 
     def list_topics(self, topic: str | None = None, timeout: float = -1) -> ClusterMetadata:
@@ -172,6 +172,10 @@ class EngineAdmin(UnsupportedRequests):
         """Set or delete single configs of topics."""
         checks.check_incremental(resources)
         work = admin_topics.config_change(self._store, bool(validate_only), incremental=True)
+        if any(repeats(entry.name for entry in resource.incremental_configs) for resource in resources):
+            work = refused("Duplicate ConfigEntry found")
+        elif repeats(resources):
+            work = refused("Duplicate ConfigResource found")
         return self._start(resources, work, request_timeout)
 
     # -- cluster
@@ -226,7 +230,7 @@ class EngineAdmin(UnsupportedRequests):
         """Members and what they own: {group: future}. A group that does not exist is DEAD."""
         checks.check_groups(group_ids, "described")
         checks.check_flag("include_authorized_operations", include_authorized_operations)
-        work = _once(group_ids, "groups", admin_groups.describe_groups(self._store))
+        work = once(group_ids, "groups", admin_groups.describe_groups(self._store))
         return self._start(group_ids, work, request_timeout)
 
     def delete_consumer_groups(
@@ -234,7 +238,7 @@ class EngineAdmin(UnsupportedRequests):
     ) -> dict[str, Future[None]]:
         """Delete groups without live members: {group: future of None}."""
         checks.check_groups(group_ids, "deleted")
-        work = _once(group_ids, "groups", admin_groups.delete_groups(self._store))
+        work = once(group_ids, "groups", admin_groups.delete_groups(self._store))
         return self._start(group_ids, work, request_timeout)
 
     def list_consumer_group_offsets(
@@ -309,7 +313,7 @@ class EngineAdmin(UnsupportedRequests):
     ) -> dict[TopicPartition, Future[DeletedRecords]]:
         """Delete the records before each partition's offset, -1: all: {partition: future}."""
         checks.Checks._check_delete_records(topic_partition_offsets)
-        work = _once(topic_partition_offsets, "partitions", admin_offsets.delete_records(self._store))
+        work = once(topic_partition_offsets, "partitions", admin_offsets.delete_records(self._store))
         return self._start(topic_partition_offsets, work, request_timeout, operation_timeout)
 
     # -- life
@@ -359,9 +363,8 @@ class EngineAdmin(UnsupportedRequests):
         def attempt(_: list[None]) -> dict[None, T | StoreError]:
             return {None: work()}
 
-        if len(set(partitions)) == len(partitions):
-            return self._start((None,), attempt, request_timeout)[None]
-        return self._start((None,), _refused("Duplicate partitions not allowed"), request_timeout)[None]
+        work_once = refused("Duplicate partitions not allowed") if repeats(partitions) else attempt
+        return self._start((None,), work_once, request_timeout)[None]
 
     def _wait(self, what: str, work: Callable[[], T], timeout: float) -> T:
         """A blocking request; a timeout means that the server was not there, which these report as _TRANSPORT."""
@@ -378,17 +381,3 @@ class EngineAdmin(UnsupportedRequests):
     def _check_open(self, what: str) -> None:
         if self._closed.is_set():
             raise RuntimeError(f"{what} has been closed")
-
-
-def _once(keys: Collection[K], what: str, work: Work[K, T]) -> Work[K, T]:
-    """The work, unless a key is there twice."""
-    return work if len(set(keys)) == len(keys) else _refused(f"Duplicate {what} not allowed")
-
-
-def _refused(reason: str) -> Work[Any, Any]:
-    """Fails all futures of a request, as confluent_kafka does with what it finds wrong after its first checks."""
-
-    def refuse(_: list[Any]) -> Never:
-        raise kafka_exception(KafkaError._INVALID_ARG, reason)
-
-    return refuse

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from confluent_kafka import ConsumerGroupType
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but not marked as re-exported
     AdminClient,
     AlterConfigOpType,
@@ -20,6 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but
 Checks = AdminClient
 
 MAX_PARTITIONS = 100_000
+MAX_REPLICATION_FACTOR = 10_000
 MAX_SECONDS = 3600
 
 T = TypeVar("T")
@@ -64,8 +66,26 @@ def check_new_topics(new_topics: list[NewTopic]) -> None:
                 f"Invalid NewTopic({new.topic}): num_partitions out of expected range "
                 f"1..{MAX_PARTITIONS} or -1 for broker default"
             )
-        if new.replica_assignment and new.replication_factor != -1:
-            raise ValueError("replication_factor and replica_assignment are mutually exclusive")
+        if not -1 <= new.replication_factor <= MAX_REPLICATION_FACTOR:
+            raise ValueError(
+                f"Invalid NewTopic({new.topic}): replication_factor out of expected range "
+                f"-1..{MAX_REPLICATION_FACTOR}"
+            )
+        if new.replica_assignment:
+            _check_assignment(new)
+
+
+def _check_assignment(new: NewTopic) -> None:
+    if new.replication_factor != -1:
+        raise ValueError("replication_factor and replica_assignment are mutually exclusive")
+    if new.num_partitions == -1:
+        raise ValueError(
+            "Specifying a default partition count and a replica assignment are mutually exclusive"
+        )
+    if len(new.replica_assignment or ()) != new.num_partitions:
+        raise ValueError(
+            "replica_assignment must be a list of int lists with an outer size of num_partitions"
+        )
 
 
 def check_new_partitions(new_partitions: list[NewPartitions]) -> None:
@@ -127,12 +147,16 @@ def _check_incremental_entry(index: int, entry: object) -> None:
         raise TypeError(f"Expected .incremental_operation of {entry.name} to be an AlterConfigOpType")
     if entry.incremental_operation is not AlterConfigOpType.DELETE and not isinstance(entry.value, str):
         raise TypeError(f"Expected .value to be str type, not {type(entry.value).__name__}")
+    if not entry.name:
+        raise ValueError(f'setting config entry "", index {index}, failed: Config name mustn\'t be empty')
 
 
 def _check_resource_names(resources: list[ConfigResource]) -> None:
     for resource in resources:
         if not isinstance(resource.name, str):
             raise TypeError(f"Expected .name to be str type, not {type(resource.name).__name__}")
+        if not resource.name:
+            raise ValueError(f"Invalid ConfigResource({resource.restype_int},)")
 
 
 def check_groups(groups: list[str], to_be: str) -> None:
@@ -155,3 +179,5 @@ def check_enums(name: str, values: set[T] | None, kind: type[T]) -> None:
     for value in values:
         if not isinstance(value, kind):
             raise TypeError(f"All elements of {name} must be of type {kind.__name__}")
+        if value is ConsumerGroupType.UNKNOWN:
+            raise ValueError("UNKNOWN type is not allowed")

@@ -118,6 +118,8 @@ def _simple(state: GroupState) -> bool:
 
 
 def _describe(store: LogStore, group: str, node: Node) -> ConsumerGroupDescription:
+    if not group:
+        raise StoreError(KafkaError.INVALID_GROUP_ID, "A group's name is not empty")
     state = _look(store, group)
     status = coordinator.group_status(state)
     if _simple(state) and not store.committed(group):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from confluent_kafka import OFFSET_INVALID, ConsumerGroupTopicPartitions, KafkaError, TopicPartition, cimpl
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but not marked as re-exported
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from streamadapter.engine.calls import Work
 
 NOT_FOUND = ListOffsetsResultInfo(-1, -1, -1)
+
+MAX_METADATA_CHARACTERS = 4095
+"""Of a committed offset. Kafka's offset.metadata.max.bytes (of characters) is one more: librdkafka sends a NUL."""
+
+T = TypeVar("T")
 
 
 class PartitionResult(TopicPartition):
@@ -50,7 +55,7 @@ def list_offsets(
 
     def attempt(tps: list[TopicPartition]) -> Mapping[TopicPartition, ListOffsetsResultInfo | StoreError]:
         def answer(tp: TopicPartition) -> ListOffsetsResultInfo:
-            topic, state = _found(logs[tp])
+            topic, state = _raised(logs[tp])
             match specs[tp]._value:
                 case cimpl.OFFSET_SPEC_EARLIEST:
                     return _result(state, state.start, -1)
@@ -62,7 +67,7 @@ def list_offsets(
                     found = offset_for_timestamp(store, topic, tp.partition, timestamp)
             return _result(state, *found) if found else NOT_FOUND
 
-        logs = _logs(store, tps)
+        logs = _logs(store, _leaders(store, tps))
         return each(tps, answer)
 
     return attempt
@@ -72,10 +77,10 @@ def delete_records(store: LogStore) -> Work[TopicPartition, DeletedRecords]:
     """Raise log starts to the offsets in the keys."""
 
     def attempt(tps: list[TopicPartition]) -> Mapping[TopicPartition, DeletedRecords | StoreError]:
-        known = store.topics().topics
+        topics = _leaders(store, tps)
 
         def delete(tp: TopicPartition) -> DeletedRecords:
-            topic = find_partition(known, tp.topic, tp.partition)
+            topic = _raised(topics[tp])
             return DeletedRecords(store.delete_records(topic, tp.partition, tp.offset))
 
         return each(tps, delete)
@@ -83,12 +88,28 @@ def delete_records(store: LogStore) -> Work[TopicPartition, DeletedRecords]:
     return attempt
 
 
-def _logs(
-    store: LogStore, tps: Sequence[TopicPartition]
-) -> dict[TopicPartition, tuple[TopicInfo, LogState] | StoreError]:
-    """Topic and limits of each partition, in one round trip for all that exist."""
+def _leaders(store: LogStore, tps: Sequence[TopicPartition]) -> dict[TopicPartition, TopicInfo | StoreError]:
+    """The topic of each partition, with the errors of requests that go to the partitions' leaders.
+
+    librdkafka looks for these first: if none of the partitions has a leader, all fail with _NOENT; else a missing
+    partition of a topic that exists is a _UNKNOWN_PARTITION.
+    """
     known = store.topics().topics
     topics = each(tps, lambda tp: find_partition(known, tp.topic, tp.partition))
+    nowhere = all(isinstance(topic, StoreError) for topic in topics.values())
+
+    def error(tp: TopicPartition, refusal: StoreError) -> StoreError:
+        if nowhere:
+            return StoreError(KafkaError._NOENT, f"No leaders found: {refusal.reason}")
+        return StoreError(KafkaError._UNKNOWN_PARTITION, refusal.reason) if tp.topic in known else refusal
+
+    return {tp: error(tp, topic) if isinstance(topic, StoreError) else topic for tp, topic in topics.items()}
+
+
+def _logs(
+    store: LogStore, topics: Mapping[TopicPartition, TopicInfo | StoreError]
+) -> dict[TopicPartition, tuple[TopicInfo, LogState] | StoreError]:
+    """Topic and limits of each partition, in one round trip for all that exist."""
     found = [(tp, topic) for tp, topic in topics.items() if not isinstance(topic, StoreError)]
     states = store.log_states([(topic, tp.partition) for tp, topic in found]) if found else []
     logs: dict[TopicPartition, tuple[TopicInfo, LogState] | StoreError] = {
@@ -99,10 +120,10 @@ def _logs(
     return logs
 
 
-def _found(log: tuple[TopicInfo, LogState] | StoreError) -> tuple[TopicInfo, LogState]:
-    if isinstance(log, StoreError):
-        raise log
-    return log
+def _raised(answer: T | StoreError) -> T:
+    if isinstance(answer, StoreError):
+        raise answer
+    return answer
 
 
 def _result(state: LogState, offset: int, timestamp: int) -> ListOffsetsResultInfo:
@@ -116,10 +137,10 @@ def _result(state: LogState, offset: int, timestamp: int) -> ListOffsetsResultIn
 def committed_offsets(
     store: LogStore, group: str, asked: Sequence[TopicPartition] | None
 ) -> ConsumerGroupTopicPartitions:
-    """All committed offsets, or those asked for with OFFSET_INVALID where there is none."""
+    """All committed offsets, or those asked for with OFFSET_INVALID where there is none; sorted."""
     committed = store.committed(group)
-    tps = sorted(committed) if asked is None else [(tp.topic, tp.partition) for tp in asked]
-    return ConsumerGroupTopicPartitions(group, [_committed(*tp, committed.get(tp)) for tp in tps])
+    tps = committed if asked is None else [(tp.topic, tp.partition) for tp in asked]
+    return ConsumerGroupTopicPartitions(group, [_committed(*tp, committed.get(tp)) for tp in sorted(tps)])
 
 
 def _committed(topic: str, partition: int, committed: Committed | None) -> TopicPartition:
@@ -134,9 +155,11 @@ def alter_offsets(store: LogStore, group: str, tps: Sequence[TopicPartition]) ->
     """Commit for a group that has no live member, all or none of the partitions that exist.
 
     As with Kafka the result has the errors: UNKNOWN_MEMBER_ID for all while the group has live members,
-    UNKNOWN_TOPIC_OR_PART for the partitions that do not exist.
+    UNKNOWN_TOPIC_OR_PART for the partitions that do not exist, OFFSET_METADATA_TOO_LARGE.
     """
-    logs = _logs(store, tps)
+    known = store.topics().topics
+    tps = sorted(tps)
+    logs = _logs(store, each(tps, lambda tp: _committable(known, tp)))
     errors = {tp: log for tp, log in logs.items() if isinstance(log, StoreError)}
     _raise_retriable(errors.values())
     valid = [tp for tp in tps if tp not in errors]
@@ -145,7 +168,7 @@ def alter_offsets(store: LogStore, group: str, tps: Sequence[TopicPartition]) ->
             tp.offset,
             -1 if tp.leader_epoch is None else tp.leader_epoch,
             tp.metadata,
-            _found(logs[tp])[1].log_id,
+            _raised(logs[tp])[1].log_id,
         )
         for tp in valid
     }
@@ -163,6 +186,15 @@ def alter_offsets(store: LogStore, group: str, tps: Sequence[TopicPartition]) ->
         for tp in tps
     ]
     return ConsumerGroupTopicPartitions(group, done)
+
+
+def _committable(known: Mapping[str, TopicInfo], tp: TopicPartition) -> TopicInfo:
+    if tp.metadata is not None and len(tp.metadata) > MAX_METADATA_CHARACTERS:
+        raise StoreError(
+            KafkaError.OFFSET_METADATA_TOO_LARGE,
+            f"The metadata of an offset has at most {MAX_METADATA_CHARACTERS} characters, not {len(tp.metadata)}",
+        )
+    return find_partition(known, tp.topic, tp.partition)
 
 
 def _raise_retriable(errors: Iterable[StoreError]) -> None:

@@ -26,7 +26,13 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but
 from streamadapter import topic_config
 from streamadapter.engine.calls import each
 from streamadapter.engine.metadata import BROKER_ID, broker_node
-from streamadapter.engine.topics import DEFAULT_PARTITIONS, find_topic, new_topic
+from streamadapter.engine.topics import (
+    DEFAULT_PARTITIONS,
+    check_collision,
+    described_topic,
+    find_topic,
+    new_topic,
+)
 from streamadapter.errors import StoreError
 
 if TYPE_CHECKING:
@@ -36,15 +42,11 @@ if TYPE_CHECKING:
     from streamadapter.engine.calls import Work
 
 _BROKER_NAMES = {
-    "retention.ms": "log.retention.ms",
-    "retention.bytes": "log.retention.bytes",
     "max.message.bytes": "message.max.bytes",
     "min.insync.replicas": "min.insync.replicas",
-    "message.timestamp.type": "log.message.timestamp.type",
-    "cleanup.policy": "log.cleanup.policy",
     "compression.type": "compression.type",
 }
-"""Topic config to the broker config that is its default in Kafka."""
+"""Topic config to the broker config that is its default in Kafka; for all others that is ``log.`` and the name."""
 
 
 # -- topics
@@ -65,6 +67,7 @@ def creation(store: LogStore, new_topics: Sequence[NewTopic], validate_only: boo
             if existing and existing.topic_id == ids[name]:
                 return
             topic = replace(_planned(wanted[name]), topic_id=ids[name])
+            check_collision(known, name)
             if existing:
                 raise StoreError(KafkaError.TOPIC_ALREADY_EXISTS, f"Topic '{name}' already exists.")
             if not validate_only:
@@ -76,7 +79,6 @@ def creation(store: LogStore, new_topics: Sequence[NewTopic], validate_only: boo
 
 
 def _planned(new: NewTopic) -> TopicInfo:
-    _refuse_assignment(new.replica_assignment)
     topic = new_topic(new.topic, new.num_partitions, {k: _text(v) for k, v in (new.config or {}).items()})
     if new.replication_factor not in (-1, 1):
         raise StoreError(
@@ -84,11 +86,15 @@ def _planned(new: NewTopic) -> TopicInfo:
             f"Replication factor {new.replication_factor} is not possible: to a client the server is one "
             "broker. Use 1 or -1: copies are the server's own affair, and min.insync.replicas waits for them",
         )
+    _check_assignment(new.replica_assignment or [], topic.partitions)
     return topic
 
 
 def deletion(store: LogStore, topics: Sequence[str]) -> Work[str, None]:
-    """Delete topics. A topic that an earlier attempt saw, and that is gone, was deleted by it."""
+    """Delete topics, and what groups have committed of them.
+
+    A topic that an earlier attempt saw, and that is gone, was deleted by it.
+    """
     repeated = _repeated(topics)
     seen: set[str] = set()
 
@@ -97,15 +103,23 @@ def deletion(store: LogStore, topics: Sequence[str]) -> Work[str, None]:
 
         def delete(name: str) -> None:
             _check_once(name, repeated)
-            if name not in known and name in seen:
-                return
-            find_topic(known, name)
-            seen.add(name)
-            store.delete_topic(name)
+            if name in known or name not in seen:
+                find_topic(known, name)
+                seen.add(name)
+                store.delete_topic(name)
+            _forget_offsets(store, name)
 
         return each(names, delete)
 
     return attempt
+
+
+def _forget_offsets(store: LogStore, topic: str) -> None:
+    """As Kafka does. Safety does not hang on it: a committed offset names the log that it is of."""
+    for group in store.groups():
+        stale = [tp for tp in store.committed(group) if tp[0] == topic]
+        if stale:
+            store.delete_offsets(group, stale)
 
 
 def growth(store: LogStore, new_partitions: Sequence[NewPartitions], validate_only: bool) -> Work[str, None]:
@@ -122,13 +136,13 @@ def growth(store: LogStore, new_partitions: Sequence[NewPartitions], validate_on
             topic, total = find_topic(known, name), wanted[name].new_total_count
             if name in asked and topic.partitions == total:
                 return
-            _refuse_assignment(wanted[name].replica_assignment)
             if total <= topic.partitions:
                 raise StoreError(
                     KafkaError.INVALID_PARTITIONS,
                     f"The topic {name} currently has {topic.partitions} partition(s); "
                     f"{total} would not be an increase.",
                 )
+            _check_assignment(wanted[name].replica_assignment or [], total - topic.partitions)
             if not validate_only:
                 asked.add(name)
                 _replace(store, topic, replace(topic, partitions=total))
@@ -146,7 +160,7 @@ def description(store: LogStore) -> Work[str, TopicDescription]:
         node = broker_node(store)
 
         def describe(name: str) -> TopicDescription:
-            topic = find_topic(known, name)
+            topic = described_topic(known, name)
             identity = uuid.UUID(topic.topic_id).int
             partitions = [
                 TopicPartitionInfo(index, node, [node], [node]) for index in range(topic.partitions)
@@ -178,7 +192,7 @@ def config_description(store: LogStore) -> Work[ConfigResource, dict[str, Config
         def describe(resource: ConfigResource) -> dict[str, ConfigEntry]:
             match resource.restype:
                 case ResourceType.TOPIC:
-                    return _topic_entries(find_topic(known, resource.name))
+                    return _topic_entries(described_topic(known, resource.name))
                 case ResourceType.BROKER:
                     return _broker_entries(resource.name)
                 case ResourceType.GROUP:
@@ -199,7 +213,7 @@ def config_change(store: LogStore, validate_only: bool, incremental: bool) -> Wo
         def change(resource: ConfigResource) -> None:
             if resource.restype is not ResourceType.TOPIC:
                 raise _unexpected_type(resource)
-            topic = find_topic(known, resource.name)
+            topic = described_topic(known, resource.name)
             given = _merged(topic, resource) if incremental else resource.set_config_dict
             config = topic_config.validate({name: _text(value) for name, value in given.items()})
             if config != topic.config and not validate_only:
@@ -216,30 +230,49 @@ def _topic_entries(topic: TopicInfo) -> dict[str, ConfigEntry]:
 
 
 def _topic_entry(topic: TopicInfo, name: str) -> ConfigEntry:
+    sources = []
     if name in topic.config:
-        return _entry(name, topic.config[name], ConfigSource.DYNAMIC_TOPIC_CONFIG)
-    return _entry(name, topic_config.KEYS[name].default, ConfigSource.DEFAULT_CONFIG)
+        sources.append((name, topic.config[name], ConfigSource.DYNAMIC_TOPIC_CONFIG))
+    if name in topic_config.KEYS:
+        sources.append((_broker_name(name), topic_config.KEYS[name].default, ConfigSource.DEFAULT_CONFIG))
+    return _entry(name, sources)
+
+
+def _broker_name(name: str) -> str:
+    return _BROKER_NAMES.get(name, f"log.{name}")
 
 
 def _broker_entries(name: str) -> dict[str, ConfigEntry]:
-    if name != str(BROKER_ID):
-        raise StoreError(KafkaError.INVALID_REQUEST, f"There is one broker, {BROKER_ID}; not {name}")
+    if not name.removeprefix("-").isdecimal():
+        raise StoreError(KafkaError._INVALID_ARG, f'Expected the number of a broker, not "{name}"')
+    if int(name) != BROKER_ID:
+        # Retriable, because confluent_kafka waits for a broker it has not heard of, until the timeout.
+        raise StoreError(
+            KafkaError.BROKER_NOT_AVAILABLE, f"There is one broker, {BROKER_ID}; not {name}", retriable=True
+        )
     values = {"num.partitions": str(DEFAULT_PARTITIONS), "default.replication.factor": "1"}
-    values |= {_BROKER_NAMES[key.name]: key.default for key in topic_config.KEYS.values()}
+    values |= {_broker_name(key.name): key.default for key in topic_config.KEYS.values()}
     return {
-        name: _entry(name, value, ConfigSource.DEFAULT_CONFIG, read_only=True)
+        name: _entry(name, [(name, value, ConfigSource.DEFAULT_CONFIG)], read_only=True)
         for name, value in values.items()
     }
 
 
-def _entry(name: str, value: str, source: ConfigSource, *, read_only: bool = False) -> ConfigEntry:
+def _entry(
+    name: str, sources: Sequence[tuple[str, str, ConfigSource]], *, read_only: bool = False
+) -> ConfigEntry:
+    """sources: (config name, value, where it is set): the one in force, then what it hides."""
+    _, value, source = sources[0]
     return ConfigEntry(
         name,
         value,
         source.value,  # type: ignore[arg-type]  # confluent_kafka's C code passes the number, too
         is_read_only=read_only,
         is_default=source is ConfigSource.DEFAULT_CONFIG,
-        synonyms={},
+        synonyms={
+            synonym: ConfigEntry(synonym, hidden, where.value, is_synonym=True)  # type: ignore[arg-type]  # as above
+            for synonym, hidden, where in sources
+        },
     )
 
 
@@ -280,11 +313,12 @@ def _check_once(name: str, repeated: set[str]) -> None:
         raise StoreError(KafkaError.INVALID_REQUEST, f'Topic "{name}" is named twice in one request')
 
 
-def _refuse_assignment(assignment: object) -> None:
-    if assignment:
+def _check_assignment(assignment: Sequence[Sequence[int]], partitions: int) -> None:
+    if assignment and list(assignment) != [[BROKER_ID]] * partitions:
         raise StoreError(
             KafkaError.INVALID_REPLICA_ASSIGNMENT,
-            "Replicas cannot be placed: to a client the server is one broker. Leave replica_assignment out",
+            f"Replicas cannot be placed: to a client the server is one broker. Leave replica_assignment out, or "
+            f"give [{BROKER_ID}] for each of the {partitions} new partitions",
         )
 
 

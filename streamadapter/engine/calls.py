@@ -8,15 +8,16 @@ up the end of the interpreter, as those of a ThreadPoolExecutor would. Such requ
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Never, TypeAlias, TypeVar
 
 from confluent_kafka import KafkaError
 
 from streamadapter.errors import StoreError, kafka_exception
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -35,6 +36,25 @@ def each(keys: Iterable[K], one: Callable[[K], T]) -> dict[K, T | StoreError]:
             return e
 
     return {key: answer(key) for key in keys}
+
+
+def once(keys: Sequence[K], what: str, work: Work[K, T]) -> Work[K, T]:
+    """The work, unless a key is there twice."""
+    return refused(f"Duplicate {what} not allowed") if repeats(keys) else work
+
+
+def repeats(keys: Iterable[object]) -> bool:
+    """Whether a key is there twice."""
+    return any(count > 1 for count in Counter(keys).values())
+
+
+def refused(reason: str) -> Work[Any, Any]:
+    """Fails all futures of a request, as confluent_kafka does with what it finds wrong after its first checks."""
+
+    def refuse(_: list[Any]) -> Never:
+        raise kafka_exception(KafkaError._INVALID_ARG, reason)
+
+    return refuse
 
 
 class Calls:
@@ -61,7 +81,7 @@ class Calls:
         They fail with the KafkaException of the answer, or with _TIMED_OUT, whose text has the last retriable
         error. A request that timed out may still take effect, as with Kafka.
         """
-        futures: dict[K, Future[T]] = {key: self._future() for key in keys}
+        futures: dict[K, Future[T]] = {key: self._future() for key in dict.fromkeys(keys)}
         if futures:
             request = _Request(futures, work, timeout)
             threading.Thread(target=request.watch, name="admin-deadline", daemon=True).start()

@@ -6,7 +6,7 @@ import base64
 import uuid
 from typing import TYPE_CHECKING
 
-from confluent_kafka import KafkaError, Node
+from confluent_kafka import Node
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but not marked as re-exported
     BrokerMetadata,
     ClusterMetadata,
@@ -14,7 +14,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but
     TopicMetadata,
 )
 
+from streamadapter.engine.topics import described_topic
+from streamadapter.errors import StoreError
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from streamadapter.backend import LogStore, TopicInfo
 
 BROKER_ID = 1
@@ -33,7 +38,7 @@ def cluster_metadata(store: LogStore, topic: str | None = None) -> ClusterMetada
     cluster.orig_broker_name = str(broker)  # type: ignore[assignment]  # None at first
     cluster.brokers = {BROKER_ID: broker}
     names = sorted(known) if topic is None else [topic]
-    cluster.topics = {name: _topic_metadata(name, known.get(name)) for name in names}
+    cluster.topics = {name: _topic_metadata(known, name) for name in names}
     return cluster
 
 
@@ -57,11 +62,13 @@ def broker_node(store: LogStore) -> Node:
     return Node(BROKER_ID, host, port)
 
 
-def _topic_metadata(name: str, topic: TopicInfo | None) -> TopicMetadata:
+def _topic_metadata(known: Mapping[str, TopicInfo], name: str) -> TopicMetadata:
     metadata = TopicMetadata()
     metadata.topic = name
-    if topic is None:
-        metadata.error = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+    try:
+        topic = described_topic(known, name)
+    except StoreError as error:
+        metadata.error = error.kafka_error()
         return metadata
     for index in range(topic.partitions):
         partition = PartitionMetadata()

@@ -77,7 +77,7 @@ def as_headers(given: Any) -> list[tuple[str, bytes | None]] | None:
 
 
 def check_messages(messages: Any) -> None:
-    """Check the list given to produce_batch. TypeError."""
+    """Check the list given to produce_batch. TypeError, and ValueError for headers."""
     if not isinstance(messages, list):
         raise TypeError("messages must be a list")
     for position, message in enumerate(messages):
@@ -89,6 +89,17 @@ def check_messages(messages: Any) -> None:
         for field in ("partition", "timestamp"):
             if not isinstance(message.get(field, 0), int):
                 raise TypeError(f"Message {field} at index {position} must be int")
+        _check_headers(message.get("headers"), position)
+        for field in ("callback", "on_delivery"):
+            if not callable(message.get(field, print)) and message[field] is not None:
+                raise TypeError(f"Message {field} at index {position} must be callable")
+
+
+def _check_headers(headers: Any, position: int) -> None:
+    try:
+        as_headers({} if headers is None else headers)
+    except TypeError as error:
+        raise ValueError(f"Invalid headers at index {position}: {error}") from None
 
 
 def produce_each(

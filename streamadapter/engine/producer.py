@@ -37,6 +37,9 @@ METADATA_TIMEOUT = 60.0
 JOIN_TIMEOUT = 10.0
 """Seconds that close() waits for the thread, which has nothing left to send."""
 
+_SIZE_MARGIN = 36 - RECORD_OVERHEAD
+"""librdkafka counts 36 bytes for a record, beyond its key, value and headers, against message.max.bytes."""
+
 _PREFIX = "Unable to produce message: "
 
 
@@ -58,10 +61,12 @@ class EngineProducer:
         self._place = PARTITIONERS[settings["partitioner"]].place
         self._default_callback: Callback | None = settings["on_delivery"]
         self._error_cb: Callable[[KafkaError], object] | None = settings["error_cb"]
-        self._max_size = min(settings["message.max.bytes"], MAX_RAW_SIZE // 2)
+        self._max_size = min(settings["message.max.bytes"] - _SIZE_MARGIN, MAX_RAW_SIZE // 2)
         self._max_queued = settings["queue.buffering.max.messages"] or INT64
         self._max_queued_size = settings["queue.buffering.max.kbytes"] * 1024
+        self._closing = threading.RLock()  # one closes, others wait for it
         self._closed = False
+        self._closer: int | None = None  # the thread that is closing it, whose callbacks may still use it
         self._thread = threading.Thread(
             target=sender.run, name=f"producer-{settings['client.id']}", daemon=True
         )
@@ -95,7 +100,7 @@ class EngineProducer:
         if headers is not None:
             headers = as_headers(headers)
             size = record_size(value, key, headers)
-        if timestamp:
+        if timestamp != 0:
             timestamp = as_int(timestamp, INT64)
         if size > self._max_size:
             raise _produce_error(KafkaError.MSG_SIZE_TOO_LARGE)
@@ -107,6 +112,8 @@ class EngineProducer:
         route = self._routes.get(topic) or self._new_route(topic)
         sender = self._sender
         with self._lock:
+            if self._closed:
+                self._check_open()
             if sender.queued >= self._max_queued or sender.queued_size + size > self._max_queued_size:
                 raise BufferError("Local: Queue full")
             if partition == -1 and key and route.count:
@@ -171,6 +178,7 @@ class EngineProducer:
         route = self._routes.get(topic) or self._new_route(topic)
         sender = self._sender
         with self._lock:
+            self._check_open()
             count = fitting(
                 records, self._max_queued - sender.queued, self._max_queued_size - sender.queued_size
             )
@@ -207,17 +215,24 @@ class EngineProducer:
         """Wait until everything is reported, serving callbacks; returns how many records are still queued."""
         self._check_open()
         until = produce_args.deadline(timeout)
-        sender = self._sender
+        sender, failure = self._sender, None
         with self._lock:
             sender.flushing += 1
             sender.nudge(0.0)
         try:
-            self._serve()
-            while sender.queued > 0 and self._wait(until):
-                self._serve()
+            while True:
+                try:
+                    self._serve()
+                except Exception as error:  # noqa: BLE001  # a callback's: raised when everything has been served
+                    failure = error
+                    continue
+                if sender.queued <= 0 or not self._wait(until):
+                    break
         finally:
             with self._lock:
                 sender.flushing -= 1
+        if failure is not None:
+            raise failure
         return sender.queued
 
     def _wait(self, until: float) -> bool:
@@ -228,7 +243,7 @@ class EngineProducer:
             return False
         with self._lock:
             sender.expire()
-            if not (sender.reports or sender.errors or sender.silent):
+            if not (sender.reports or sender.errors):
                 sender.progress.wait(min(remaining, SLICE))
         return True
 
@@ -241,10 +256,6 @@ class EngineProducer:
             if error is not None and self._error_cb is not None:
                 served += 1
                 self._error_cb(error)
-        if sender.silent:
-            with self._lock:
-                served += sender.silent
-                sender.silent = 0
         while (report := _pop(sender.reports)) is not None:
             # No longer queued while its callbacks run: they may produce again into a queue that was full.
             with self._lock:
@@ -316,9 +327,11 @@ class EngineProducer:
         self._no_transactions()
 
     def send_offsets_to_transaction(
-        self, _positions: list[Any], _group_metadata: object, _timeout: float = -1.0, /
+        self, _positions: list[Any], group_metadata: object, _timeout: float = -1.0, /
     ) -> None:
         """Refused, as without a transactional.id."""
+        if not isinstance(group_metadata, bytes):
+            raise TypeError(f"expected bytes, {type(group_metadata).__name__} found")
         self._no_transactions()
 
     def _no_transactions(self) -> None:
@@ -330,17 +343,24 @@ class EngineProducer:
     # -- life
 
     def close(self) -> Literal[True]:
-        """Flush without a limit, then stop. Idempotent."""
+        """Refuse records, flush without a limit, then stop, even if a callback has raised. Idempotent."""
         sender = self._sender
-        if self._closed or sender.forked:
+        if sender.forked:
             return True
-        self.flush()
-        self._closed = True
-        sender.stop()
-        with self._lock:
-            self._routes.clear()
-            sender.nudge(0.0)
-        self._thread.join(JOIN_TIMEOUT)
+        with self._closing:
+            if self._closed:
+                return True
+            self._closer = threading.get_ident()
+            with self._lock:
+                self._closed = True
+            try:
+                self.flush()
+            finally:
+                self._closer = None
+                sender.stop()
+                with self._lock:
+                    sender.nudge(0.0)
+                self._thread.join(JOIN_TIMEOUT)
         return True
 
     def __enter__(self) -> Self:
@@ -350,7 +370,7 @@ class EngineProducer:
         self.close()
 
     def _check_open(self, closed: str = "Producer has been closed") -> None:
-        if self._closed:
+        if self._closed and self._closer != threading.get_ident():
             raise RuntimeError(closed)
         if self._sender.forked:
             raise kafka_exception(

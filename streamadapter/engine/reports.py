@@ -51,24 +51,22 @@ class Report:
         """Records still to be served."""
         return len(self.records) - self.served
 
-    def has_callbacks(self) -> bool:
-        """Whether anybody wants to know."""
-        return self.records.callbacks.count(None) < len(self.records)
+    def mute(self) -> None:
+        """Nobody wants to know."""
+        self.records.callbacks = [None] * len(self.records)
 
     def serve(self) -> int:
-        """Call the callbacks with (error, Message); returns how many.
+        """Call the callbacks with (error, Message); returns the number of records, with callbacks or without.
 
         An exception from a callback propagates; that record counts as served, and the next call goes on behind it.
         """
-        calls = 0
-        callbacks = self.records.callbacks
-        for index in range(self.served, len(callbacks)):
+        first, callbacks = self.served, self.records.callbacks
+        for index in range(first, len(callbacks)):
             self.served = index + 1
             callback = callbacks[index]
             if callback is not None:
-                calls += 1
                 callback(self.error, self._message(index))
-        return calls
+        return len(callbacks) - first
 
     def _message(self, index: int) -> Message:
         """As confluent_kafka's delivery reports show it: no headers, no offset on an error."""

@@ -51,7 +51,6 @@ class Sender:
         self.routes: dict[str, Route] = {}
         self.queued = 0  # records not reported yet, and their bytes
         self.queued_size = 0
-        self.silent = 0  # records delivered that nobody asked to hear of, since the last poll
         self.flushing = 0  # callers in flush(): linger does not count
         self.reports: deque[Report] = deque()
         self.errors: deque[KafkaError] = deque()  # for error_cb
@@ -220,8 +219,11 @@ class Sender:
         route = self.routes.get(queue.topic)
         if route is None or route.info is None or queue.partition >= route.info.partitions:
             raise StoreError(KafkaError.UNKNOWN_TOPIC_OR_PART, f"{queue.topic} [{queue.partition}] is gone")
-        append_time = TopicConfig.of(route.info).log_append_time
+        config = TopicConfig.of(route.info)
+        append_time = config.log_append_time
         records.timestamps = create_times(records, time.time() - time.monotonic())
+        if not append_time:
+            check_create_times(records.timestamps, config, int(time.time() * 1000))
         try:
             payload = encode_batch(
                 records.values,
@@ -285,11 +287,9 @@ class Sender:
 
     def _report(self, report: Report, size: int) -> None:
         self.queued_size -= size
-        if report.has_callbacks() and not (self._only_errors and report.error is None):
-            self.reports.append(report)
-        else:
-            self.queued -= len(report)
-            self.silent += len(report)
+        if self._only_errors and report.error is None:
+            report.mute()
+        self.reports.append(report)
 
     def _note(self, error: StoreError) -> None:
         """Tell error_cb of trouble with the server, once until something works again or the trouble changes."""
@@ -330,6 +330,20 @@ def _policy(settings: Settings) -> Policy:
         backoff=settings["retry.backoff.ms"] / 1000,
         backoff_max=settings["retry.backoff.max.ms"] / 1000,
     )
+
+
+def check_create_times(timestamps: Sequence[int], config: TopicConfig, now: int) -> None:
+    """Refuse a batch for one timestamp (ms) too far from now, as a Kafka broker does, by the producer's clock."""
+    if max(timestamps) - now > config.timestamp_after_max_ms:
+        raise StoreError(
+            KafkaError.INVALID_TIMESTAMP,
+            f"{max(timestamps)} is too far in the future: see the topic's message.timestamp.after.max.ms",
+        )
+    if now - min(timestamps) > config.timestamp_before_max_ms:
+        raise StoreError(
+            KafkaError.INVALID_TIMESTAMP,
+            f"{min(timestamps)} is too far in the past: see the topic's message.timestamp.before.max.ms",
+        )
 
 
 def create_times(records: Records, wall_offset: float) -> list[int]:

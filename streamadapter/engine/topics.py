@@ -13,7 +13,7 @@ from streamadapter.backend import TopicInfo
 from streamadapter.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 DEFAULT_PARTITIONS = 1
 
@@ -25,12 +25,7 @@ def new_topic(name: str, partitions: int = -1, config: Mapping[str, str | None] 
 
     Raises StoreError(TOPIC_EXCEPTION, INVALID_PARTITIONS, INVALID_CONFIG).
     """
-    if not _NAME.fullmatch(name) or name in (".", ".."):
-        raise StoreError(
-            KafkaError.TOPIC_EXCEPTION,
-            f'Invalid topic name "{name}": use 1 to 249 of the characters '
-            'a-z A-Z 0-9 . _ - and not "." or ".."',
-        )
+    check_name(name)
     if partitions == -1:
         partitions = DEFAULT_PARTITIONS
     if partitions < 1:
@@ -40,6 +35,32 @@ def new_topic(name: str, partitions: int = -1, config: Mapping[str, str | None] 
             f"{DEFAULT_PARTITIONS}; not {partitions}",
         )
     return TopicInfo(name, uuid.uuid4().hex, partitions, topic_config.validate(config or {}))
+
+
+def check_name(name: str) -> None:
+    """StoreError(TOPIC_EXCEPTION) for a name that no topic can have."""
+    if not _NAME.fullmatch(name) or name in (".", ".."):
+        raise StoreError(
+            KafkaError.TOPIC_EXCEPTION,
+            f'Invalid topic name "{name}": use 1 to 249 of the characters '
+            'a-z A-Z 0-9 . _ - and not "." or ".."',
+        )
+
+
+def check_collision(known: Iterable[str], name: str) -> None:
+    """StoreError(TOPIC_EXCEPTION) for a name that differs from another topic's in "." and "_" only, as in Kafka."""
+    for other in known:
+        if other != name and other.replace(".", "_") == name.replace(".", "_"):
+            raise StoreError(
+                KafkaError.TOPIC_EXCEPTION,
+                f'Topic "{name}" collides with "{other}": use one of "." and "_" in names, not both',
+            )
+
+
+def described_topic(known: Mapping[str, TopicInfo], name: str) -> TopicInfo:
+    """As `find_topic`, but TOPIC_EXCEPTION for a name that no topic can have: whoever describes is told so."""
+    check_name(name)
+    return find_topic(known, name)
 
 
 def find_topic(known: Mapping[str, TopicInfo], name: str) -> TopicInfo:

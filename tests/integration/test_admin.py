@@ -189,7 +189,7 @@ def test_topics_of_one_request_succeed_and_fail_each_for_itself(admin: AdminClie
         (NewTopic("t", 0), KafkaError.INVALID_PARTITIONS),
         (NewTopic("t", 1, 0), KafkaError.INVALID_REPLICATION_FACTOR),
         (NewTopic("t", 1, 3), KafkaError.INVALID_REPLICATION_FACTOR),
-        (NewTopic("t", 1, replica_assignment=[[1]]), KafkaError.INVALID_REPLICA_ASSIGNMENT),
+        (NewTopic("t", 1, replica_assignment=[[2]]), KafkaError.INVALID_REPLICA_ASSIGNMENT),
         (NewTopic("t", 1, config={"retention.msec": "1"}), KafkaError.INVALID_CONFIG),
         (NewTopic("t", 1, config={"cleanup.policy": "compact"}), KafkaError.INVALID_CONFIG),
     ],

@@ -12,7 +12,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from streamadapter.testing.servers import RedisServer, Server, ValkeyServer
+from streamadapter.testing.servers import RedisFamilyServer, RedisServer, Server, ValkeyServer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ def value_of(server: Server, key: str) -> str | None:
 @pytest.mark.parametrize("kind", [RedisServer, ValkeyServer])
 @pytest.mark.parametrize("unix", [False, True], ids=["tcp", "unix"])
 def test_a_killed_server_comes_back_on_its_address_with_its_data(
-    kind: type[Server], unix: bool, tmp_path: Path
+    kind: type[RedisFamilyServer], unix: bool, tmp_path: Path
 ) -> None:
     # given
     options = {"appendonly": "yes", "appendfsync": "always", "requirepass": "p@ss/word"}

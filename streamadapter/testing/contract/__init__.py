@@ -36,7 +36,7 @@ from streamadapter.testing.contract.subject import OwnServer, Subject
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["OwnServer", "Subject", "scenarios"]
+__all__ = ["OwnServer", "Subject", "area_and_title", "scenarios"]
 
 
 def scenarios() -> dict[str, Callable[..., Any]]:
@@ -50,3 +50,9 @@ def scenarios() -> dict[str, Callable[..., Any]]:
                     raise RuntimeError(f"two scenarios are called {name}; one is in {path}")
                 found[name] = value
     return found
+
+
+def area_and_title(scenario: Callable[..., Any]) -> tuple[str, str]:
+    """As reports name it: ("publish", "null value is not an empty value")."""
+    area = scenario.__module__.rpartition(".test_")[2]
+    return area.replace("_", " "), scenario.__name__.removeprefix("test_").replace("_", " ")

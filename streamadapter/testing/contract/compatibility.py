@@ -65,7 +65,7 @@ def render(features: Sequence[Features], report: Rows) -> str:
                 outcomes.setdefault(row["scenario"], {})[row["backend"]] = _mark(row, notes)
         rows = [[scenario, *(marks.get(name, "") for name in names)] for scenario, marks in outcomes.items()]
         parts += [
-            f"### {area.replace('_', ' ').capitalize()}",
+            f"### {area.capitalize()}",
             _table([f"{len(rows)} scenarios", *names], rows),
         ]
     parts += [f"({number}) {note}" for number, note in enumerate(notes, 1)]

@@ -11,6 +11,7 @@ import pytest
 
 from streamadapter import Consumer, KafkaError, Message, Producer, TopicPartition
 from streamadapter.admin import AdminClient, NewPartitions, NewTopic
+from streamadapter.testing.contract.member import Member
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -186,6 +187,20 @@ class Lab(Clients):
     def group(self) -> str:
         """The name of a group that does not exist yet."""
         return f"g-{uuid.uuid4().hex[:12]}"
+
+    def member(self, group: str, topics: list[str], /, **properties: Any) -> Member:
+        """A member in a process of its own, that does not commit by itself. Skips if others cannot see the log."""
+        self.need("processes")
+        conf = {
+            "bootstrap.servers": self.url,
+            "group.id": group,
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+            **_dotted(properties),
+        }
+        member = Member(conf, topics)
+        self._exits.callback(member.kill)
+        return member
 
     def own_server(self, *, proxied: bool = False) -> OwnServer:
         """A server of this scenario's own. Skips the scenario if the backend's fixture starts none."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from streamadapter.testing.contract.subject import Subject
+from streamadapter.testing.contract import Subject, area_and_title
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,12 +53,8 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 @pytest.fixture
 def lab(subject: Subject, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
     """The scenario's laboratory."""
-    scenario = {
-        "backend": subject.features.name,
-        "server": subject.server,
-        "area": request.function.__module__.rpartition("test_")[2],
-        "scenario": request.function.__name__.removeprefix("test_").replace("_", " "),
-    }
+    area, title = area_and_title(request.function)
+    scenario = {"backend": subject.features.name, "server": subject.server, "area": area, "scenario": title}
     request.node.user_properties.append((_PROPERTY, scenario))
     from streamadapter.testing.contract.lab import Lab  # not when pytest starts, for tests of something else
 
