@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from streamadapter import Consumer, KafkaError, Message, Producer, TopicPartition
+from streamadapter import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
 from streamadapter.admin import AdminClient, NewPartitions, NewTopic
 from streamadapter.testing.contract.member import Member
+from streamadapter.testing.servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -94,6 +95,17 @@ class Clients:
             self._sender.produce(topic, value, partition=partition, on_delivery=report, **rest)
         assert self._sender.flush(PATIENCE_S) == 0
         return [offset for message in reports if (offset := message.offset()) is not None]
+
+    def log(self, topic: str, partition: int = 0) -> list[Message]:
+        """Every record of a partition, in the order of the log, whose offsets have no holes."""
+        reader = self.consumer("readers-of-logs", enable_auto_commit=False)
+        low, high = reader.get_watermark_offsets(TopicPartition(topic, partition), PATIENCE_S)
+        reader.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
+        messages = self.take(reader, high - low)
+        assert [message.offset() for message in messages] == list(range(low, high))
+        self.forget(reader)
+        reader.close()
+        return messages
 
     def consumer(self, group: str, /, **properties: Any) -> Consumer:
         """A consumer that reads from the beginning."""
@@ -212,6 +224,13 @@ class Lab(Clients):
             pytest.skip(f"{self.features.name}: its connections cannot be led through a proxy")
         return server
 
+    def unreachable_url(self) -> str:
+        """Where a server of this backend could be, but none is. Skips if its clients need no server's address."""
+        scheme, _, rest = self.url.rpartition("://")
+        if not self.features.processes or not rest.partition("/")[0]:
+            pytest.skip(f"{self.features.name}: its URL names no server that could be missing")
+        return f"{scheme or 'kafka'}://127.0.0.1:{free_port()}"
+
     def clients_of(self, url: str) -> Clients:
         """More clients, of another server or by another way; closed with the rest."""
         clients = Clients(url)
@@ -227,6 +246,20 @@ def assigned(consumer: Consumer) -> set[TP]:
 def values(messages: Iterable[Message]) -> list[bytes | None]:
     """Their values, in order."""
     return [message.value() for message in messages]
+
+
+def only(futures: Mapping[Any, Future[T]]) -> T:
+    """The answer to an admin request about one thing."""
+    [future] = futures.values()
+    return future.result(PATIENCE_S)
+
+
+def failure(future: Future[Any]) -> KafkaError:
+    """The error that an admin request ended with; it must have one."""
+    with pytest.raises(KafkaException) as caught:
+        future.result(PATIENCE_S)
+    error: KafkaError = caught.value.args[0]
+    return error
 
 
 def _dotted(properties: dict[str, Any]) -> dict[str, Any]:
