@@ -9,7 +9,7 @@ KAFKA_BROKERS ?= 1
 KAFKA_PORT ?= 9092
 KAFKA := $(BIN)/python -m streamadapter.testing.kafka
 
-.PHONY: demo test check format bench kafka kafka-stop clean help
+.PHONY: demo test check format bench compatibility kafka kafka-stop clean help
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -33,6 +33,11 @@ format: $(VENV)/.dev            ## what check would complain of, as far as a too
 
 bench: $(VENV)/.dev            ## the figures of this release, beside raw Redis and confluent_kafka
 	$(BIN)/python loadtests/bench.py
+
+compatibility: $(VENV)/.dev            ## the contract suite on every backend, and docs/compatibility.md from what it saw
+	-@$(KAFKA) install
+	$(BIN)/python -m pytest -n $(JOBS) tests/contract/test_contract.py --contract-report docs/compatibility.json
+	$(BIN)/python -m streamadapter.testing.contract.compatibility docs/compatibility.json > docs/compatibility.md
 
 kafka: $(VENV)/.dev            ## a real Apache Kafka on KAFKA_PORT (9092), of KAFKA_BROKERS (1) brokers; it keeps its data
 	@$(KAFKA) start --brokers $(KAFKA_BROKERS) --port $(KAFKA_PORT)

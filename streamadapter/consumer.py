@@ -128,8 +128,12 @@ class Consumer:
         this consumer was fenced). Asynchronous: returns None, on_commit is called from poll(). `async` is accepted
         as a keyword for `asynchronous`.
         """
+        if kwargs:  # `async` is a keyword of Python since
+            if kwargs.keys() != {"async"}:
+                raise TypeError(f"commit() got an unexpected keyword argument {next(iter(kwargs))!r}")
+            asynchronous = kwargs["async"]
         return self._client.commit(  # type: ignore[no-any-return]  # as above
-            message=message, offsets=offsets, asynchronous=asynchronous, **kwargs
+            message=message, offsets=offsets, asynchronous=asynchronous
         )
 
     def store_offsets(

@@ -180,7 +180,10 @@ class Message(_Fields, metaclass=_MessageType):  # type: ignore[misc]  # as abov
 
 
 def event(
-    error: KafkaError, topic: str | None = None, partition: int | None = None, offset: int | None = None
+    error: KafkaError, topic: str | None = None, partition: int = 0, offset: int | None = None
 ) -> Message:
-    """A message that carries an error, with its text as the value, as confluent_kafka makes them."""
+    """A message that carries an error, with its text as the value, as confluent_kafka makes them.
+
+    Its partition is 0 if it is about none.
+    """
     return Message(topic, partition, offset, None, error.str().encode(), None, error)

@@ -6,17 +6,19 @@ Everything else is theirs, untouched: properties, callbacks, messages, errors.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from streamadapter.engine.admin_checks import check_flag, seconds
 from streamadapter.engine.columns import as_records
 from streamadapter.engine.produce_args import check_messages, produce_each
 from streamadapter.errors import kafka_exception
 from streamadapter.properties import invalid
+from streamadapter_kafka.group_offsets import committed_offsets
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -29,6 +31,7 @@ Callback = Callable[[KafkaError | None, confluent_kafka.Message], Any]
 
 _NATIVE_FIELDS = {"value", "key", "headers", "callback"}
 _LAG_TIMEOUT_S = 5.0
+_ADMIN_THREADS = 4
 
 
 class KafkaClients:
@@ -139,6 +142,8 @@ class KafkaAdmin:
 
     def __init__(self, conf: dict[str, Any]) -> None:
         self._admin: AdminClient | None = AdminClient(conf)
+        self._conf = conf
+        self._threads = ThreadPoolExecutor(_ADMIN_THREADS, thread_name_prefix="streamadapter-kafka-admin")
 
     @property
     def _open(self) -> AdminClient:
@@ -151,6 +156,27 @@ class KafkaAdmin:
 
     def __len__(self) -> int:
         return len(self._open)  # type: ignore[arg-type]  # its stub lacks it
+
+    def list_consumer_group_offsets(
+        self,
+        list_consumer_group_offsets_request: list[ConsumerGroupTopicPartitions],
+        *,
+        require_stable: bool = False,
+        request_timeout: float | None = None,
+    ) -> dict[str, Future[ConsumerGroupTopicPartitions]]:
+        """As confluent_kafka's, which ends the process when it meets a restarting broker: see group_offsets.py."""
+        self._open._check_list_consumer_group_offsets_request(list_consumer_group_offsets_request)
+        check_flag("require_stable", require_stable)
+        timeout = seconds("request_timeout", request_timeout, self._timeout())
+        (request,) = list_consumer_group_offsets_request
+        return {
+            request.group_id: self._threads.submit(
+                committed_offsets, self._conf, request, require_stable, timeout
+            )
+        }
+
+    def _timeout(self) -> float:
+        return float(self._conf.get("socket.timeout.ms", 60_000)) / 1000
 
     def delete_consumer_group_offsets(self, group_id: str, *_: Any, **__: Any) -> dict[str, Future[None]]:
         """Not supported: Kafka has the request and librdkafka too, but confluent_kafka does not offer it."""
@@ -171,6 +197,7 @@ class KafkaAdmin:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._admin = None
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _conf(url: str, settings: Settings) -> dict[str, Any]:

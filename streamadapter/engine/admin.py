@@ -9,6 +9,7 @@ whose work is in admin_topics.py, admin_groups.py or admin_offsets.py.
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
@@ -157,6 +158,11 @@ class EngineAdmin(UnsupportedRequests):
         broker: int = -1,
     ) -> dict[ConfigResource, Future[None]]:
         """Replace all configs of topics; those left out return to their defaults."""
+        warnings.warn(
+            "alter_configs has been deprecated. Use incremental_alter_configs instead.",
+            DeprecationWarning,
+            stacklevel=3,  # the caller of streamadapter.AdminClient
+        )
         checks.check_resources(resources)
         work = admin_topics.config_change(self._store, bool(validate_only), incremental=False)
         return self._start(resources, work, request_timeout)

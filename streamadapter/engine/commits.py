@@ -19,6 +19,10 @@ def exists(topics: Mapping[str, TopicInfo], tp: TP) -> bool:
     return topic is not None and 0 <= tp[1] < topic.partitions
 
 
+MAX_METADATA = 4095
+"""Characters that an offset's metadata may have: what a Kafka broker takes (offset.metadata.max.bytes, 4096)."""
+
+
 class Committer:
     """Carries out the requests in `ConsumerState.commits`. Thread-safe: one runner at a time, in order."""
 
@@ -47,6 +51,8 @@ class Committer:
                 request.done(error)
 
     def _attempt(self, request: CommitRequest) -> StoreError | None:
+        if self._state.fatal is not None:
+            return StoreError(KafkaError._FATAL, str(self._state.fatal))
         if request.member_id is None:
             return StoreError(
                 KafkaError.UNKNOWN_MEMBER_ID,
@@ -54,8 +60,9 @@ class Committer:
             )
         try:
             known = self._known(request.offsets)
-            if known:
-                self._store.commit(self._group, request.member_id, known)
+            fit = {tp: c for tp, c in known.items() if len(c.metadata or "") <= MAX_METADATA}
+            if fit:
+                self._store.commit(self._group, request.member_id, fit)
         except StoreError as error:
             return error
         unknown = sorted(request.offsets.keys() - known.keys())
@@ -63,6 +70,11 @@ class Committer:
             names = ", ".join(f"{topic} [{partition}]" for topic, partition in unknown)
             return StoreError(
                 KafkaError.UNKNOWN_TOPIC_OR_PART, f"{names}: does not exist; all else was committed"
+            )
+        for topic, partition in known.keys() - fit.keys():
+            return StoreError(
+                KafkaError.OFFSET_METADATA_TOO_LARGE,
+                f"{topic} [{partition}]: metadata of more than {MAX_METADATA} characters; all else was committed",
             )
         return None
 

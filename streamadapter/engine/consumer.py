@@ -7,7 +7,7 @@ import operator
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -74,6 +74,10 @@ class EngineConsumer(ConsumerOffsets):
                 KafkaError._STATE, "this consumer was made before a fork: make a new one in the child process"
             )
 
+    def _check_fatal(self) -> None:
+        if self._state.fatal is not None:
+            raise kafka_exception(KafkaError._FATAL, str(self._state.fatal))
+
     # -- subscription
 
     def subscribe(
@@ -87,6 +91,7 @@ class EngineConsumer(ConsumerOffsets):
             Rebalance.LOST: checks.callback("on_lost", on_lost),
         }
         with self._changing() as state:
+            self._check_fatal()
             if not state.subscription and state.assignment and self._session.membership.idle:
                 state.unassign(state.assignment)
             self._callbacks = callbacks
@@ -95,6 +100,7 @@ class EngineConsumer(ConsumerOffsets):
     def unsubscribe(self) -> None:
         """Leave the group; the next poll() calls on_revoke."""
         with self._changing() as state:
+            self._check_fatal()
             if state.subscription:
                 self._session.unsubscribe()
 
@@ -138,8 +144,8 @@ class EngineConsumer(ConsumerOffsets):
             state.in_poll = True
             try:
                 while True:
-                    if state.events and not taken:
-                        self._serve()
+                    if state.events and not taken and (message := self._serve()) is not None:
+                        taken.append(message)
                     with state.lock:
                         now = time.monotonic()
                         if not state.events:  # what was fetched after an event is handed out after it
@@ -159,16 +165,22 @@ class EngineConsumer(ConsumerOffsets):
                 state.last_poll = time.monotonic()
                 state.in_poll = False
 
-    def _serve(self) -> None:
-        """Run queued callbacks in this thread, without the lock. An exception of one ends the call."""
+    def _serve(self) -> Message | None:
+        """Run queued callbacks in this thread, without the lock. An exception of one ends the call.
+
+        So does a message that stands between them: it must be handed out before the next one runs.
+        """
         state = self._state
         while state.events:
             with state.lock:
                 queued = state.events.popleft()
             if isinstance(queued, Event):
                 self._rebalance(queued)
+            elif isinstance(queued, Message):
+                return queued
             else:
                 queued()
+        return None
 
     def _rebalance(self, event: Event) -> None:
         """Show the application one step of a rebalance; what its callback does not do itself is done for it."""
@@ -196,12 +208,12 @@ class EngineConsumer(ConsumerOffsets):
 
     def assign(self, partitions: Any) -> None:
         """Replace the assignment; an offset in a TopicPartition says where to start."""
-        wanted = checks.distinct(checks.partition_list(partitions))
+        tps = checks.partition_list(partitions)
         with self._changing() as state:
-            self._check_granted(wanted)
+            self._check_granted(map(checks.key, tps))
             self._callback_assigned = True
             state.unassign(state.assignment)
-            state.add(wanted)
+            state.add(checks.distinct(tps))  # if that raises, nothing is assigned any more: librdkafka's order
 
     def unassign(self) -> None:
         """Empty the assignment."""
@@ -233,12 +245,12 @@ class EngineConsumer(ConsumerOffsets):
             self._callback_assigned = True
             state.unassign(leaving)
 
-    def _check_granted(self, wanted: Mapping[TP, int]) -> None:
+    def _check_granted(self, wanted: Iterable[TP]) -> None:
         """A member of a group reads what the group has given it: anything else would not be fenced."""
         state = self._state
         if not state.subscription:
             return
-        for topic, index in wanted.keys() - state.granted.keys():
+        for topic, index in set(wanted) - state.granted.keys():
             raise kafka_exception(
                 KafkaError._STATE,
                 f"{topic} [{index}] belongs to another member of the group or to none: "
@@ -246,10 +258,10 @@ class EngineConsumer(ConsumerOffsets):
             )
 
     def assignment(self) -> list[TopicPartition]:
-        """The partitions assigned now; the offset is where each was told to start."""
+        """The partitions assigned now; the offset is where assign() told each to start."""
         with self._changing() as state:
             return [
-                TopicPartition(*tp, OFFSET_STORED if p.wanted == OFFSET_INVALID else p.wanted)
+                TopicPartition(*tp, OFFSET_STORED if p.given == OFFSET_INVALID else p.given)
                 for tp, p in sorted(state.assignment.items())
             ]
 
@@ -259,20 +271,22 @@ class EngineConsumer(ConsumerOffsets):
         with self._changing() as state:
             found = state.assignment.get(checks.key(tp))
             if found is None:
-                code = KafkaError._UNKNOWN_PARTITION if self._serving else KafkaError._STATE
+                hint = "in on_assign set the TopicPartition's offset and call assign()"
+                raise self._not_assigned(f"Failed to seek to offset {tp.offset}; {hint}", checks.key(tp))
+            if tp.offset == OFFSET_STORED:
                 raise kafka_exception(
-                    code,
-                    f"Failed to seek to offset {tp.offset}: {tp.topic} [{tp.partition}] is not assigned (yet); in "
-                    "on_assign set the TopicPartition's offset and call assign()",
+                    KafkaError._INVALID_ARG, "Failed to seek: ask committed() for the offset, and seek there"
                 )
             found.seek(tp.offset)
             state.queue.purge()
             state.nudge()
 
     def pause(self, partitions: Any) -> None:
-        """Stop delivery of partitions; those not assigned are ignored."""
+        """Stop delivery of partitions, until resume(), whatever is assigned. Of unknown topics they are ignored."""
         with self._changing() as state:
             for tp in checks.partition_list(partitions):
+                if tp.topic in state.known:
+                    state.paused.add(checks.key(tp))
                 if found := state.assignment.get(checks.key(tp)):
                     found.pause()
             state.queue.purge()
@@ -281,6 +295,7 @@ class EngineConsumer(ConsumerOffsets):
         """Undo pause()."""
         with self._changing() as state:
             for tp in checks.partition_list(partitions):
+                state.paused.discard(checks.key(tp))
                 if found := state.assignment.get(checks.key(tp)):
                     found.resume()
             state.nudge()
@@ -324,7 +339,8 @@ class EngineConsumer(ConsumerOffsets):
         state, failure = self._state, None
         while True:
             try:
-                self._serve()
+                while self._serve() is not None:
+                    pass  # nobody is there to be handed a message
             except Exception as error:  # noqa: BLE001 - whatever a callback of the application raises
                 failure = failure or error
                 continue

@@ -6,13 +6,23 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    OFFSET_INVALID,
+    OFFSET_STORED,
+    KafkaError,
+    TopicPartition,
+)
 
 from streamadapter.backend import TP, Committed
+from streamadapter.engine.consumer_state import public_offset
+from streamadapter.engine.positions import OFFSET_TAIL_BASE
 from streamadapter.errors import kafka_exception
 from streamadapter.message import Message
 
 MAX_CONSUME = 1_000_000
+LOGICAL_OFFSETS = (OFFSET_BEGINNING, OFFSET_END, OFFSET_STORED, OFFSET_INVALID)
 
 
 def topic_list(topics: Any) -> list[str]:
@@ -65,14 +75,24 @@ def key(tp: TopicPartition) -> TP:
     return (tp.topic, tp.partition)
 
 
+def echo(tps: Iterable[TopicPartition]) -> list[TopicPartition]:
+    """What was given to commit(), as librdkafka gives it back: sorted copies."""
+    return [public_offset(key(tp), tp.offset, tp.leader_epoch, tp.metadata) for tp in sorted(tps)]
+
+
 def distinct(tps: Iterable[TopicPartition]) -> dict[TP, int]:
-    """Partitions and their offsets. Raises KafkaException(_INVALID_ARG) for one named twice."""
+    """Partitions and where to start. Raises KafkaException(_INVALID_ARG) for one named twice or a wrong offset."""
     found: dict[TP, int] = {}
     for tp in tps:
         if key(tp) in found:
             raise kafka_exception(
                 KafkaError._INVALID_ARG,
                 f"Failed to set assignment: {tp.topic} [{tp.partition}] is named twice",
+            )
+        if not (tp.offset >= 0 or tp.offset in LOGICAL_OFFSETS or tp.offset <= OFFSET_TAIL_BASE):
+            raise kafka_exception(
+                KafkaError._INVALID_ARG,
+                f"Failed to set assignment: {tp.topic} [{tp.partition}] cannot start at offset {tp.offset}",
             )
         found[key(tp)] = tp.offset
     return found

@@ -101,7 +101,7 @@ class ConsumerLoop:
         state = self._state
         if state.settings["enable.auto.commit"]:
             with state.lock:
-                state.auto_commit(state.assignment.values())
+                state.auto_commit()
 
     def _trouble(self, error: StoreError) -> None:
         """Report the first failure of a row, back off, go on. A fatal one ends all work until close()."""
@@ -116,6 +116,8 @@ class ConsumerLoop:
                 return
             if self._failures == 1:
                 state.report(error)
+                if error.code == KafkaError.INCONSISTENT_GROUP_PROTOCOL:
+                    state.deliver_error(error)  # tried again: the others may leave
                 if error.code == KafkaError._TRANSPORT:
                     state.report(
                         StoreError(KafkaError._ALL_BROKERS_DOWN, f"1/1 brokers are down: {error.reason}")

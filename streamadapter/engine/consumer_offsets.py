@@ -7,16 +7,22 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from confluent_kafka import OFFSET_END, OFFSET_INVALID, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_END, OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import ClusterMetadata  # type: ignore[attr-defined]  # public, but not marked as re-exported
 
-from streamadapter.backend import TP, LogState, LogStore, Settings, TopicInfo
+from streamadapter.backend import TP, Committed, LogState, LogStore, Settings, TopicInfo
 from streamadapter.engine import consumer_checks as checks
 from streamadapter.engine.calls import Calls
 from streamadapter.engine.commits import Committer
-from streamadapter.engine.consumer_state import COMMIT_TIMEOUT_S, CommitRequest, ConsumerState, public_offsets
+from streamadapter.engine.consumer_state import (
+    COMMIT_TIMEOUT_S,
+    CommitRequest,
+    ConsumerState,
+    public_offset,
+    public_offsets,
+)
 from streamadapter.engine.metadata import cluster_id, cluster_metadata
-from streamadapter.engine.timestamps import offset_for_timestamp
+from streamadapter.engine.timestamps import offset_for_query
 from streamadapter.errors import StoreError, kafka_exception
 
 T = TypeVar("T")
@@ -55,26 +61,27 @@ class ConsumerOffsets:
     # -- commits
 
     def commit(
-        self, message: Any = None, offsets: Any = None, asynchronous: bool = True, **kwargs: Any
+        self, message: Any = None, offsets: Any = None, asynchronous: bool = True
     ) -> list[TopicPartition] | None:
         """Commit a message's offset + 1, given offsets, or (without arguments) what is stored."""
-        asynchronous = _alias(asynchronous, kwargs)
         with self._gate:
             self._check_open()
-            given = checks.to_commit(message, offsets, self._log_id)
+            asked = checks.to_commit(message, offsets, self._log_id)
             state, on_commit = self._state, self._settings.get("on_commit")
             with state.lock:
-                if given is None:
-                    given = state.uncommitted(state.assignment.values())
+                stored = state.uncommitted() if asked is None else asked
+                given = {tp: committed for tp, committed in stored.items() if committed is not None}
+                shown = public_offsets(stored) if offsets is None else checks.echo(offsets)
                 if given and asynchronous:
                     if not state.commits:
                         state.nudge()
-                    state.queue_commit(given, on_commit)
+                    state.queue_commit(given, shown, on_commit)
             if given and asynchronous:
                 self._wake()
                 return None
             if given:
-                return self._commit_now(given)
+                self._commit_now(given)
+                return shown
             nothing = kafka_exception(
                 KafkaError._NO_OFFSET,
                 "Commit failed: no offset stored: poll a message first, or pass message= or offsets=",
@@ -83,10 +90,10 @@ class ConsumerOffsets:
                 raise nothing
             if on_commit is not None:
                 with state.lock:
-                    state.post(lambda: on_commit(nothing.args[0], []))
+                    state.post(lambda: on_commit(nothing.args[0], shown))
             return None
 
-    def _commit_now(self, given: dict[TP, Any]) -> list[TopicPartition]:
+    def _commit_now(self, given: dict[TP, Committed]) -> None:
         outcome: list[StoreError | None] = []
         state = self._state
         with state.lock:
@@ -100,7 +107,6 @@ class ConsumerOffsets:
             with state.lock:
                 state.unmark_sent(sent)
             raise StoreError(error.code, f"Commit failed: {error.reason}").kafka_exception()
-        return public_offsets(given)
 
     def store_offsets(self, message: Any = None, offsets: Any = None) -> None:
         """Mark offsets to be committed by the next auto-commit or commit()."""
@@ -115,17 +121,19 @@ class ConsumerOffsets:
                     "StoreOffsets failed: set enable.auto.offset.store=false to store by hand",
                 )
             with self._state.lock:
-                for topic, index in given.keys() - self._state.assignment.keys():
-                    raise kafka_exception(
-                        KafkaError._UNKNOWN_PARTITION,
-                        f"StoreOffsets failed: {topic} [{index}] is not assigned",
-                    )
-                for tp, committed in given.items():
-                    partition = self._state.assignment[tp]
+                assigned = [(self._state.assignment[tp], c) for tp, c in given.items() if tp in self._state.assignment]
+                if given and not assigned:  # librdkafka is content if it could store one
+                    raise self._not_assigned("StoreOffsets failed", next(reversed(given)))
+                for partition, committed in assigned:
                     partition.stored = committed.offset
                     partition.stored_epoch = committed.leader_epoch
                     partition.stored_log_id = committed.log_id
                     partition.stored_metadata = committed.metadata
+
+    def _not_assigned(self, what: str, tp: TP) -> KafkaException:
+        """Needs the lock. librdkafka knows the partitions of every topic that it has once read from."""
+        code = KafkaError._STATE if tp[0] in self._state.known else KafkaError._UNKNOWN_PARTITION
+        return kafka_exception(code, f"{what}: {tp[0]} [{tp[1]}] is not assigned")
 
     def _log_id(self, tp: TP) -> str:
         partition = self._state.assignment.get(tp)
@@ -142,12 +150,7 @@ class ConsumerOffsets:
         tps = checks.partition_list(partitions)
         self._check_open()
         found = self._ask(lambda: self._store.committed(self._settings["group.id"]), timeout)
-        return [
-            public_offsets({checks.key(tp): found[checks.key(tp)]})[0]
-            if checks.key(tp) in found
-            else TopicPartition(tp.topic, tp.partition, OFFSET_INVALID)
-            for tp in tps
-        ]
+        return [offset for tp in tps for offset in public_offsets({checks.key(tp): found.get(checks.key(tp))})]
 
     def position(self, partitions: Any) -> list[TopicPartition]:
         """The offset of the next message of each partition; OFFSET_INVALID before the first one."""
@@ -155,13 +158,12 @@ class ConsumerOffsets:
         self._check_open()
         with self._state.lock:
             assigned = self._state.assignment
+            known = [(key, assigned.get(key)) for key in map(checks.key, tps)]
             return [
-                TopicPartition(
-                    tp.topic,
-                    tp.partition,
-                    assigned[checks.key(tp)].position if checks.key(tp) in assigned else OFFSET_INVALID,
-                )
-                for tp in tps
+                public_offset(key, p.position, p.position_epoch)
+                if p is not None and p.position != OFFSET_INVALID
+                else public_offset(key, OFFSET_INVALID)
+                for key, p in known
             ]
 
     def get_watermark_offsets(
@@ -172,7 +174,8 @@ class ConsumerOffsets:
         self._check_open()
         if cached:
             with self._state.lock:
-                found = self._state.assignment.get(checks.key(tp))
+                key, state = checks.key(tp), self._state
+                found = state.assignment.get(key) or state.former.get(key)
                 return (found.low, found.high) if found else (OFFSET_INVALID, OFFSET_INVALID)
 
         def look() -> LogState:
@@ -185,7 +188,10 @@ class ConsumerOffsets:
         return limits.start, limits.end
 
     def offsets_for_times(self, partitions: Any, timeout: float = -1) -> list[TopicPartition]:
-        """For each partition the first offset with a timestamp >= its `offset` (ms); OFFSET_END if there is none."""
+        """For each partition the first offset with a timestamp >= its `offset` (ms); OFFSET_END if there is none.
+
+        Kafka's own special timestamps are known: -1 the log end, -2 the log start, -3 the largest timestamp.
+        """
         tps = checks.partition_list(partitions)
         self._check_open()
         if not tps:
@@ -194,8 +200,8 @@ class ConsumerOffsets:
         def search() -> list[TopicPartition]:
             answers = []
             for tp in tps:
-                found = offset_for_timestamp(self._store, self._topic(tp), tp.partition, tp.offset)
-                answers.append(TopicPartition(tp.topic, tp.partition, found[0] if found else OFFSET_END))
+                found = offset_for_query(self._store, self._topic(tp), tp.partition, tp.offset)
+                answers.append(TopicPartition(tp.topic, tp.partition, OFFSET_END if found is None else found))
             return answers
 
         return self._ask(search, timeout)
@@ -239,12 +245,3 @@ class ConsumerOffsets:
         if topic is None or not 0 <= tp.partition < topic.partitions:
             raise StoreError(KafkaError._UNKNOWN_PARTITION, f"{tp.topic} [{tp.partition}] does not exist")
         return topic
-
-
-def _alias(asynchronous: bool, kwargs: dict[str, Any]) -> bool:
-    """confluent_kafka's older name of the argument, a keyword of Python since."""
-    if not kwargs:
-        return asynchronous
-    if kwargs.keys() != {"async"}:
-        raise TypeError(f"commit() got an unexpected keyword argument {next(iter(kwargs))!r}")
-    return bool(kwargs["async"])

@@ -32,7 +32,7 @@ COMMIT_TIMEOUT_S = 60.0
 
 Callback: TypeAlias = Callable[[], None]
 OnCommit: TypeAlias = Callable[[KafkaError | None, list[TopicPartition]], Any]
-Event: TypeAlias = Rebalance | Callback
+Event: TypeAlias = Rebalance | Callback | Message
 """Served by poll() and consume() in the application's thread, outside the lock."""
 
 
@@ -62,6 +62,9 @@ class ConsumerState:
     )
     granted: Mapping[TP, int] = field(default_factory=dict)  # what the group lets this member read
     topics: Mapping[str, TopicInfo] = field(default_factory=dict)
+    known: set[str] = field(default_factory=set)  # topics of which a partition was ever assigned
+    paused: set[TP] = field(default_factory=set)  # outlasts the assignment, as in librdkafka
+    former: dict[TP, Partition] = field(default_factory=dict)  # what was assigned before, as it was left
     last_poll: float = field(default_factory=time.monotonic)
     in_poll: bool = False
     overslept: bool = False  # the application polled again only after max.poll.interval.ms
@@ -101,8 +104,8 @@ class ConsumerState:
         self, error: StoreError, partition: Partition | None = None, offset: int | None = None
     ) -> None:
         """Queue an error message: trouble that the application must deal with."""
-        where = partition.tp if partition else (None, None)
-        self.deliver_event(event(error.kafka_error(), where[0], where[1], offset), partition)
+        where = partition.tp if partition else (None, 0)
+        self.deliver_event(event(error.kafka_error(), *where, offset), partition)
 
     def deliver_event(self, message: Message, partition: Partition | None = None) -> None:
         """Queue a message that carries an error or the end of a partition."""
@@ -110,8 +113,11 @@ class ConsumerState:
         self.for_app.notify_all()
 
     def expel(self, *, for_good: bool = False) -> None:
-        """This consumer is no member (now); what it has fetched for the group must not be handed out any more."""
-        self.member_id = "" if for_good else None
+        """This consumer is no member (now); what it has fetched for the group must not be handed out any more.
+
+        for_good: it has left the group, and may be assigned partitions by hand; it cannot commit, as in Kafka.
+        """
+        self.member_id = None
         self.lease_until = math.inf if for_good else 0.0
 
     # -- assignment
@@ -119,34 +125,47 @@ class ConsumerState:
     def add(self, wanted: Mapping[TP, int]) -> None:
         """Extend the assignment."""
         for tp, offset in wanted.items():
-            self.assignment[tp] = Partition(tp, offset, self.granted.get(tp, -1))
+            partition = Partition(tp, offset, self.granted.get(tp, -1), paused=tp in self.paused)
+            if former := self.former.pop(tp, None):
+                partition.low, partition.high = former.low, former.high
+                partition.sent_to_commit = former.sent_to_commit
+            self.assignment[tp] = partition
+            self.known.add(tp[0])
         self.nudge()
 
     def unassign(self, tps: Iterable[TP], *, commit: bool = True) -> None:
-        """Take partitions out of the assignment; auto-commit what is stored for them first, unless they are lost."""
-        leaving = [self.assignment[tp] for tp in list(tps) if tp in self.assignment]
+        """Take partitions out of the assignment; auto-commit what is stored for them first, unless they are lost.
+
+        That last commit may go backwards, after a seek, as in librdkafka.
+        """
+        leaving = [self.assignment[tp] for tp in sorted(tps) if tp in self.assignment]
         if commit and self.settings["enable.auto.commit"]:
-            self.auto_commit(leaving)
+            self._auto_commit({p.tp: p.to_commit() for p in leaving})
         for partition in leaving:
             partition.version += 1  # voids what was fetched
-            del self.assignment[partition.tp]
+            self.former[partition.tp] = self.assignment.pop(partition.tp)
         self.queue.purge()
         self.nudge()
 
     # -- offsets
 
-    def uncommitted(self, partitions: Iterable[Partition]) -> dict[TP, Committed]:
-        """Stored offsets that no commit has been sent for."""
-        return {p.tp: offset for p in partitions if (offset := p.uncommitted()) is not None}
+    def uncommitted(self) -> dict[TP, Committed | None]:
+        """Stored offsets that no commit has been sent for, of the whole assignment; None where there is none."""
+        return {tp: self.assignment[tp].uncommitted() for tp in sorted(self.assignment)}
 
-    def auto_commit(self, partitions: Iterable[Partition]) -> None:
-        """Queue a commit of what is stored, if anything is."""
-        offsets = self.uncommitted(partitions)
+    def auto_commit(self) -> None:
+        """Queue a commit of what is stored and not committed, if anything is."""
+        self._auto_commit(self.uncommitted())
+
+    def _auto_commit(self, stored: Mapping[TP, Committed | None]) -> None:
+        offsets = {tp: committed for tp, committed in stored.items() if committed is not None}
         if offsets:
-            self.queue_commit(offsets, self.settings.get("on_commit"))
+            self.queue_commit(offsets, public_offsets(stored), self.settings.get("on_commit"))
 
-    def queue_commit(self, offsets: Mapping[TP, Committed], on_commit: OnCommit | None) -> None:
-        """Queue an asynchronous commit; on_commit is called from poll()."""
+    def queue_commit(
+        self, offsets: Mapping[TP, Committed], shown: list[TopicPartition], on_commit: OnCommit | None
+    ) -> None:
+        """Queue an asynchronous commit; on_commit is called from poll(), with the list `shown`."""
         sent = self.mark_sent(offsets)
         deadline = time.monotonic() + COMMIT_TIMEOUT_S
 
@@ -157,7 +176,7 @@ class ConsumerState:
                     log.warning("commit failed: %s", error)
                 if on_commit is not None:
                     failure = error.kafka_error() if error else None
-                    self.post(lambda: on_commit(failure, public_offsets(offsets)))
+                    self.post(lambda: on_commit(failure, shown))
 
         self.commits.append(CommitRequest(offsets, self.member_id, deadline, done))
 
@@ -178,11 +197,21 @@ class ConsumerState:
                 partition.sent_to_commit = OFFSET_INVALID
 
 
-def public_offsets(offsets: Mapping[TP, Committed]) -> list[TopicPartition]:
-    """Committed offsets as confluent_kafka's TopicPartitions."""
+def public_offset(
+    tp: TP, offset: int, leader_epoch: int | None = None, metadata: str | None = None
+) -> TopicPartition:
+    """confluent_kafka's TopicPartition, which takes no None."""
+    epoch = -1 if leader_epoch is None else leader_epoch
+    if metadata is None:
+        return TopicPartition(*tp, offset, leader_epoch=epoch)
+    return TopicPartition(*tp, offset, metadata, epoch)
+
+
+def public_offsets(offsets: Mapping[TP, Committed | None]) -> list[TopicPartition]:
+    """Committed offsets as confluent_kafka's TopicPartitions; None as OFFSET_INVALID."""
     return [
-        TopicPartition(topic, partition, c.offset)
-        if c.metadata is None
-        else TopicPartition(topic, partition, c.offset, c.metadata)
-        for (topic, partition), c in offsets.items()
+        public_offset(tp, OFFSET_INVALID)
+        if found is None
+        else public_offset(tp, found.offset, found.leader_epoch, found.metadata)
+        for tp, found in offsets.items()
     ]

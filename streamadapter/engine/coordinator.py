@@ -159,7 +159,7 @@ def join(state: GroupState, member_id: str, spec: MemberSpec) -> GroupState:
             KafkaError.INCONSISTENT_GROUP_PROTOCOL,
             f"no assignor of partition.assignment.strategy={','.join(spec.assignors)} is supported by all members "
             f"of the group; they have in common: {in_use}. Configure one of these, or stop the other members first",
-            fatal=True,
+            retriable=True,
         )
     return replace(state, members=members, dirty=True)
 

@@ -44,7 +44,6 @@ class Fetcher:
         self._look_due = 0.0
         self._retention_due = time.monotonic() + RETENTION_INTERVAL_S
         self._retry_at: dict[Partition, float] = {}
-        self._suspects: set[Partition] = set()  # the log must be looked at before they are read on
         self._topics: Mapping[str, TopicInfo] = {}  # the registry as `resolve` last saw it
         self._sizes: float = 0.0  # running mean of a stored batch in bytes
 
@@ -72,11 +71,10 @@ class Fetcher:
                 self._topics = topics
                 self._follow(assigned)
         self._retry_at = {p: at for p, at in self._retry_at.items() if at > now and p in assigned}
-        self._suspects &= assigned
         todo = [
             p
             for p in assigned
-            if (p.fetch_offset < 0 or p in self._suspects) and not p.failed and p not in self._retry_at
+            if (p.fetch_offset < 0 or p.doubtful) and not p.failed and p not in self._retry_at
         ]
         todo = [p for p in todo if self._find_topic(p, topics)]
         if not todo:
@@ -86,7 +84,6 @@ class Fetcher:
             committed = self._store.committed(self._session.group)
         for partition, found in self._log_states(todo, committed):
             if isinstance(found, LogState):
-                self._suspects.discard(partition)
                 self._place(partition, found, committed.get(partition.tp))
                 continue
             log.warning("%s", found)
@@ -104,7 +101,7 @@ class Fetcher:
             partition.failed = partition.acquired = False
             self._retry_at.pop(partition, None)
             if former is not None:
-                self._suspects.add(partition)  # the position speaks of another log
+                partition.doubtful = True  # the position speaks of another log
 
     def _find_topic(self, partition: Partition, topics: Mapping[str, TopicInfo]) -> bool:
         name, index = partition.tp
@@ -114,7 +111,7 @@ class Fetcher:
             return True
         code = KafkaError.UNKNOWN_TOPIC_OR_PART if topic is None else KafkaError._UNKNOWN_PARTITION
         with self._state.lock:
-            self._state.deliver_error(StoreError(code, f"{partition.name} does not exist"), partition)
+            self._tell_missing(StoreError(code, f"{partition.name} does not exist"), partition)
             partition.failed = True  # until it is assigned again, or created
         return False
 
@@ -149,7 +146,10 @@ class Fetcher:
         """Set a partition's position, by where it shall start or by where it was."""
         with self._state.lock:
             partition.low, partition.high = limits.start, limits.end
+            partition.doubtful = False
             offset = partition.fetch_offset
+            logical = partition.wanted in (OFFSET_STORED, OFFSET_INVALID)
+            tried = (committed.offset if committed else None) if logical else partition.wanted
             try:
                 if offset < 0:
                     start = positions.resolve(
@@ -161,10 +161,14 @@ class Fetcher:
                     )
             except StoreError as error:
                 partition.failed = True  # until the application seeks or assigns
-                self._state.deliver_error(error, partition, max(offset, 0))
+                self._state.deliver_error(error, partition, offset if offset >= 0 else tried)
                 return
             if start.offset != offset:
                 partition.start, partition.start_epoch = start.offset, start.leader_epoch
+                if start.notice is not None:
+                    partition.sent_to_commit = OFFSET_INVALID  # it spoke of records that are gone
+                elif logical and committed is not None and offset < 0:
+                    partition.sent_to_commit = committed.offset
             partition.fetch_offset = start.offset
             partition.leader_epoch = start.leader_epoch
             partition.log_id = limits.log_id
@@ -200,16 +204,22 @@ class Fetcher:
     def _compare(self, partition: Partition, limits: LogState) -> None:
         with self._state.lock:
             partition.low, partition.high = limits.start, limits.end
-            problem = partition.fetch_offset >= 0 and positions.check(
+            if partition.fetch_offset < 0:
+                return
+            problem = positions.check(
                 partition.name, partition.fetch_offset, partition.leader_epoch, partition.log_id, limits
             )
-        if problem:
-            self._suspects.add(partition)
+            partition.doubtful = partition.doubtful or problem is not None
 
     def _topic_gone(self, partition: Partition) -> None:
         with self._state.lock:
             partition.failed = True  # until it is assigned again, or created
             error = StoreError(KafkaError.UNKNOWN_TOPIC_OR_PART, f"{partition.name} has been deleted")
+            self._tell_missing(error, partition)
+
+    def _tell_missing(self, error: StoreError, partition: Partition) -> None:
+        """Of a topic that was subscribed to the session tells, once; and its partitions will be revoked."""
+        if not self._state.subscription:
             self._state.deliver_error(error, partition)
 
     # -- fetching
@@ -223,7 +233,7 @@ class Fetcher:
             woken, self._woken = self._woken, False
             full = self._full()
             asked = {} if full else {p.tp: (p, p.version, p.fetch_offset) for p in self._fetchable()}
-            wait_ms = 0 if woken or self._suspects else self._wait_ms(until)
+            wait_ms = 0 if woken or self._doubtful() else self._wait_ms(until)
             if reader is None or full:
                 # Nothing to ask the server for: the application or time goes on.
                 state.throttled = full
@@ -248,9 +258,13 @@ class Fetcher:
             for p in self._state.assignment.values()
             if p.fetchable
             and (p.acquired or p.owner_epoch < 0)
-            and p not in self._suspects
             and p not in self._retry_at
         ]
+
+    def _doubtful(self) -> bool:
+        """Whether the next round begins with a look at some log."""
+        assigned = self._state.assignment.values()
+        return any(p.doubtful and not p.failed and p not in self._retry_at for p in assigned)
 
     def _wait_ms(self, until: float) -> int:
         longest: int = self._state.settings["fetch.wait.max.ms"]
@@ -281,7 +295,7 @@ class Fetcher:
                     continue  # moved on while the fetch was under way; the reader's cursor will be set again
                 if tp in fetched.unowned or tp in fetched.fenced:
                     partition.acquired = False
-                    self._suspects.add(partition)
+                    partition.doubtful = True
                     if tp in fetched.fenced:
                         self._retry_at[partition] = time.monotonic() + RETRY_S
                     continue
@@ -318,7 +332,7 @@ class Fetcher:
         gap = stored.base_offset > partition.fetch_offset
         # A look leaves the epoch at the position, so it need not be repeated for `newer`; a gap stays one.
         if newer or (gap and partition.checked_at != partition.fetch_offset):
-            self._suspects.add(partition)
+            partition.doubtful = True
             return False
         if gap:
             self._lost(partition, f"offsets {partition.fetch_offset} to {stored.base_offset - 1} are missing")

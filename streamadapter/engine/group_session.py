@@ -9,9 +9,9 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from confluent_kafka import OFFSET_INVALID, KafkaError
+from confluent_kafka import KafkaError
 
 from streamadapter.backend import LogStore, Reader, Settings, Topics
 from streamadapter.engine import coordinator
@@ -33,6 +33,21 @@ def _strategy(settings: Settings) -> tuple[tuple[str, ...], bool]:
     return names, "cooperative-sticky" in names
 
 
+def _match(subscription: Iterable[str], topics: Collection[str]) -> tuple[set[str], set[str]]:
+    """(the topics that match, the names and ^patterns that no topic matches)."""
+    found: set[str] = set()
+    missing: set[str] = set()
+    for name in subscription:
+        if name.startswith("^"):
+            matches = {topic for topic in topics if re.match(name, topic)}
+        else:
+            matches = {name}.intersection(topics)
+        found |= matches
+        if not matches:
+            missing.add(name)
+    return found, missing
+
+
 def _now_ms() -> float:
     return time.monotonic() * 1000
 
@@ -44,6 +59,7 @@ class GroupSession:
         settings = state.settings
         assignors, cooperative = _strategy(settings)
         self._session_timeout_ms: int = settings["session.timeout.ms"]
+        self._classic: bool = settings["group.protocol"] == "classic"
         client_id: str = settings["client.id"]
         spec = MemberSpec(
             client_id=client_id,
@@ -62,6 +78,7 @@ class GroupSession:
             # A third of the session at most: two lost heartbeats are no reason to be expelled.
             min(settings["heartbeat.interval.ms"], self._session_timeout_ms // 3),
             lambda: f"{client_id}-{uuid.uuid4()}",
+            told_when_idle=self._classic,
         )
         self._poll_interval_s: float = settings["max.poll.interval.ms"] / 1000
         self._store = store
@@ -69,7 +86,8 @@ class GroupSession:
         self._topics: Topics | None = None
         self._look = False
         self._overdue = False  # max.poll.interval.ms has passed, and the application will be told
-        self._missing: set[str] = set()
+        self._found: set[str] = set()  # topics of the subscription that exist
+        self._missing: set[str] = set()  # names and patterns of the subscription without a topic
         self._reader_member = ""
 
     # -- the application (under the lock)
@@ -80,6 +98,7 @@ class GroupSession:
             self._state.expel()
             self._state.last_poll = time.monotonic()  # the time to poll begins now
         self._state.subscription = tuple(topics)
+        self._found.clear()
         self._missing.clear()
         self._apply_subscription()
         self._state.nudge()
@@ -87,6 +106,8 @@ class GroupSession:
     def unsubscribe(self) -> None:
         """Leave the group, once the application has given its partitions up."""
         self._state.subscription = ()
+        if self.membership.idle:
+            self._state.expel(for_good=True)  # it waited for its topics, and was no member
         self.membership.unsubscribe()
         self.sync()
         self._state.nudge()
@@ -105,20 +126,30 @@ class GroupSession:
         self._state.nudge()
 
     def _apply_subscription(self) -> None:
+        """Match the subscription against the topics there are.
+
+        As librdkafka does: a classic consumer tells the application what is missing, and is a member of the group
+        only while some topic exists; with KIP-848 the group keeps the names, and nobody is told.
+        """
         wanted = self._state.subscription
         if self._topics is None or not wanted:
             return
-        known = self._topics.topics.keys()
-        names = {name for name in wanted if not name.startswith("^")}
-        for pattern in (name for name in wanted if name.startswith("^")):
-            names |= {name for name in known if re.match(pattern, name)}
-        for name in sorted(names - known - self._missing):
-            reason = f"Subscribed topic not available: {name}: Broker: Unknown topic or partition"
-            self._state.deliver_event(
-                event(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, reason), name, -1, OFFSET_INVALID)
+        found, missing = _match(wanted, self._topics.topics.keys())
+        gone = self._found - self._topics.topics.keys()
+        news = (missing | gone) - self._missing
+        self._found, self._missing = found, missing
+        if not self._classic:
+            self.membership.subscribe(
+                found.union(name for name in missing if not name.startswith("^")), _now_ms()
             )
-        self._missing = names - known
-        self.membership.subscribe(names, _now_ms())
+        else:
+            for name in sorted(news):
+                reason = f"Subscribed topic not available: {name}: Broker: Unknown topic or partition"
+                self._state.deliver_event(event(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, reason), name))
+            if found:
+                self.membership.subscribe(found, _now_ms())
+            else:
+                self.membership.unsubscribe()
         self.sync()
 
     def sync(self) -> None:
@@ -203,8 +234,9 @@ class GroupSession:
             self.sync()
             if membership.instance_fenced:
                 raise StoreError(
-                    KafkaError.FENCED_INSTANCE_ID,
-                    "another consumer has joined with this group.instance.id; this one has been fenced",
+                    KafkaError._FATAL,
+                    "Fatal error: FENCED_INSTANCE_ID: another consumer has joined with this group.instance.id; "
+                    "this one has been fenced: give each a group.instance.id of its own",
                     fatal=True,
                 )
             member_id = membership.member_id if member else ""
@@ -224,13 +256,12 @@ class GroupSession:
             or (membership.state is State.LOST and now >= polled_at + interval)
         )
         if overdue and not self._overdue:
-            state.deliver_error(
-                StoreError(
-                    KafkaError._MAX_POLL_EXCEEDED,
-                    f"Application maximum poll interval ({interval:.0f}ms) exceeded: the consumer has left its group "
-                    "and rejoins at the next poll; poll more often or raise max.poll.interval.ms",
-                )
+            error = KafkaError(
+                KafkaError._MAX_POLL_EXCEEDED,
+                f"Application maximum poll interval ({interval:.0f}ms) exceeded: the consumer has left its group "
+                "and rejoins at the next poll; poll more often or raise max.poll.interval.ms",
             )
+            state.post(event(error))  # before the on_lost that follows from it
             membership.abandon()
             state.expel()
             self.sync()

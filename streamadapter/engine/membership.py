@@ -18,8 +18,9 @@ Three sets matter, and each is part of the one before: what the *group* says thi
 | JOINING      | unsubscribe, close                        | UNSUBSCRIBED; the next write makes sure it left     |
 | STABLE       | owed, and the application has it          | next_event: REVOKE (eager: all), REVOKING           |
 | STABLE       | owed, and the application never saw it    | released by the next write, without an event        |
-| STABLE       | granted (eager: the whole target; the     | next_event: ASSIGN (eager: all; cooperative: what   |
-|              | first time cooperative: even if nothing)  | is new), ASSIGNING                                  |
+| STABLE       | granted (eager: the whole target)         | next_event: ASSIGN (eager: all; cooperative: what   |
+|              |                                           | is new; even nothing after joining or a REVOKE),    |
+|              |                                           | ASSIGNING                                           |
 | STABLE       | subscribe                                 | written; the group's answer decides what changes    |
 | STABLE       | unsubscribe, close                        | next_event: REVOKE of all, REVOKING                 |
 | STABLE       | the group's state was set back and does   | next_event: LOST of these (eager: of all)           |
@@ -94,9 +95,17 @@ class Membership:
     """See the module. Not thread-safe. `now` is the client's monotonic clock in ms, unless said otherwise."""
 
     def __init__(
-        self, spec: MemberSpec, heartbeat_interval_ms: int, new_member_id: Callable[[], str]
+        self,
+        spec: MemberSpec,
+        heartbeat_interval_ms: int,
+        new_member_id: Callable[[], str],
+        *,
+        told_when_idle: bool = True,
     ) -> None:
-        """`spec.subscription` is ignored: `subscribe` sets it. `new_member_id` gives a unique id at each call."""
+        """`spec.subscription` is ignored: `subscribe` sets it. `new_member_id` gives a unique id at each call.
+
+        told_when_idle: a member that joins and gets nothing is shown an ASSIGN of nothing. Not so with KIP-848.
+        """
         self.member_id = ""  # "" before an attempt to join. A lost member keeps its id: the store refuses it
         self.version = -1  # of `group`, for the next heartbeat
         self.group = GroupState()  # as last seen
@@ -108,7 +117,9 @@ class Membership:
         self._shown: Event | None = None  # the event the application has not answered yet
         self._instruction: Instruction | None = None
         self._assignment: dict[TP, int] = {}
-        self._had_assign = False  # since the last full on_revoke: an eager member's callbacks alternate
+        self._told_when_idle = told_when_idle
+        # Since the last on_revoke: a rebalance ends with an on_assign, and an eager member's callbacks alternate.
+        self._had_assign = False
         self._releasing: set[TP] = set()  # no longer the application's, not yet given up in the group
         self._leaving = False  # leave once the application has given everything up
         self._stays_on_close = False  # a static member that closes keeps its seat until its session ends
@@ -226,8 +237,7 @@ class Membership:
             return
         for tp in event.partitions:
             self._assignment.pop(tp, None)
-        if self._leaving or self._state is State.LOST or not self._spec.cooperative:
-            self._had_assign = False
+        self._had_assign = False
         if self._state is State.STABLE and event.kind is Rebalance.REVOKE:
             self._releasing.update(event.partitions)
         if self._state is State.LOST and not self._owes_farewell():
@@ -252,7 +262,7 @@ class Membership:
         edited = coordinator.tick(edited, now_ms)
         released: frozenset[TP] = frozenset()
         if self._state is State.JOINING:
-            edited = coordinator.join(edited, self.member_id, self._spec)
+            edited = self._join(edited)
         elif self._state is State.STABLE and self.member_id in edited.members:
             if not self._leaving:
                 edited = coordinator.subscribe(edited, self.member_id, self._spec.subscription)
@@ -263,6 +273,13 @@ class Membership:
             edited = coordinator.set_topics(edited, topics)
         edited = coordinator.settle(edited, now_ms)
         return None if edited is state else Proposal(edited, ended, released)
+
+    def _join(self, state: GroupState) -> GroupState:
+        try:
+            return coordinator.join(state, self.member_id, self._spec)
+        except coordinator.InconsistentProtocolError:
+            self.member_id = ""  # it was never proposed: there is nothing to take back
+            raise
 
     def observe(
         self, state: GroupState, version: int, sent_at: float, applied: Proposal | None = None
@@ -342,7 +359,7 @@ class Membership:
 
     def _restart(self) -> None:
         """Everything of the former membership is settled with the application: begin the next one, if any."""
-        self._had_assign = False
+        self._had_assign = self._spec.cooperative and not self._told_when_idle
         self._abandoned = None
         self.member_id = ""
         if self._spec.subscription and not self.instance_fenced:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from confluent_kafka import OFFSET_INVALID
 
@@ -14,10 +14,13 @@ class Partition:
     """State of an assigned partition.
 
     wanted: where to start, an offset or a logical one, while `fetch_offset` is -1 (not yet resolved).
+    given: what assign() was told; wanted was that first.
     start: what `wanted` was resolved to. fetch_offset: the next offset to ask the store for. position: the next
     offset the application will be handed, OFFSET_INVALID until a first record after assign or seek. version: rises
     with each seek, pause and re-assignment, so that what was fetched for an earlier one is recognised and dropped.
     log_id: of the log that is read now; stored_log_id: of the one that `stored` speaks of.
+    sent_to_commit: the last commit that was sent or found, in whichever direction it went.
+    doubtful: the log must be looked at before it is read on.
     checked_at: where a look at the log, because of a gap, found nothing wrong. blocked_at: where a foreign entry was
     reported.
     """
@@ -29,6 +32,8 @@ class Partition:
     version: int = 0
     paused: bool = False
     failed: bool = False
+    doubtful: bool = False
+    given: int = field(init=False)
 
     start: int = -1
     start_epoch: int = -1
@@ -50,6 +55,9 @@ class Partition:
     eof_at: int = -1
     checked_at: int = -1
     blocked_at: int = -1
+
+    def __post_init__(self) -> None:
+        self.given = self.wanted
 
     @property
     def name(self) -> str:
@@ -76,7 +84,8 @@ class Partition:
         self._rewind()
 
     def resume(self) -> None:
-        """Fetch again, from where delivery stopped."""
+        """Fetch again, from where delivery stopped, if that has not been deleted meanwhile."""
+        self.doubtful = self.doubtful or self.paused
         self.paused = False
 
     def _rewind(self) -> None:
@@ -92,10 +101,14 @@ class Partition:
     @property
     def fetchable(self) -> bool:
         """It has a position and may be read."""
-        return self.fetch_offset >= 0 and not self.paused and not self.failed
+        return self.fetch_offset >= 0 and not (self.paused or self.failed or self.doubtful)
 
-    def uncommitted(self) -> Committed | None:
-        """What auto-commit or a bare commit() would commit, None if that was done already."""
-        if self.stored < 0 or self.stored == self.sent_to_commit:
+    def to_commit(self) -> Committed | None:
+        """What is stored, None if nothing is."""
+        if self.stored < 0:
             return None
         return Committed(self.stored, self.stored_epoch, self.stored_metadata, self.stored_log_id)
+
+    def uncommitted(self) -> Committed | None:
+        """What auto-commit or a bare commit() would commit. Like librdkafka's, they never go backwards."""
+        return self.to_commit() if self.stored > self.sent_to_commit else None

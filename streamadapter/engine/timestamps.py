@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from streamadapter.backend import LogState, LogStore, StoredBatch, TopicInfo
 
+LATEST, EARLIEST, MAX_TIMESTAMP = -1, -2, -3
+"""Timestamps that mean something else to a Kafka broker (ListOffsets)."""
+
 SCAN_BATCHES = 100
 """Batches read at a time where the log has to be scanned."""
 
@@ -36,6 +39,23 @@ def offset_for_timestamp(
                 if stamp >= timestamp:
                     return offset, stamp
     return None
+
+
+def offset_for_query(store: LogStore, topic: TopicInfo, partition: int, timestamp: int) -> int | None:
+    """As `offset_for_timestamp`, the offset only, and with the three negative timestamps of Kafka's ListOffsets.
+
+    Raises StoreError.
+    """
+    if timestamp in (LATEST, EARLIEST):
+        state = _state(store, topic, partition)
+        return state.end if timestamp == LATEST else state.start
+    if timestamp < MAX_TIMESTAMP:
+        raise StoreError(KafkaError.UNSUPPORTED_VERSION, f"{timestamp} is no timestamp in ms since 1970")
+    if timestamp == MAX_TIMESTAMP:
+        found = latest_timestamp(store, topic, partition)
+    else:
+        found = offset_for_timestamp(store, topic, partition, timestamp)
+    return found[0] if found else None
 
 
 def latest_timestamp(store: LogStore, topic: TopicInfo, partition: int) -> tuple[int, int] | None:

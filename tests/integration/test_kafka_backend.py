@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
@@ -69,8 +71,7 @@ def test_a_property_that_only_librdkafka_knows_goes_through(kafka_url: str) -> N
     statistics: list[str] = []
     conf = {"bootstrap.servers": kafka_url, "statistics.interval.ms": 50, "stats_cb": statistics.append}
     with Producer(conf) as producer:
-        while not statistics:
-            producer.poll(PATIENCE_S)
+        Clients.until(lambda: producer.poll(0.05) is not None and statistics)
     assert json.loads(statistics[0])["type"] == "producer"
 
 
@@ -222,3 +223,53 @@ def test_tls_and_sasl_are_librdkafkas(secure_broker: tuple[str, Path], topic: st
     with Producer({**conf, "sasl.password": "wrong", "error_cb": errors.append, "log_level": 0}) as producer:
         Clients.until(lambda: producer.poll(0.05) is not None and errors)
     assert errors[0].code() == KafkaError._AUTHENTICATION
+
+
+ASK_AGAIN_AND_AGAIN = """
+import sys
+from streamadapter import AdminClient, ConsumerGroupTopicPartitions, KafkaException
+
+url, topic = sys.argv[1:]
+with AdminClient({"bootstrap.servers": url, "log_level": 0}) as admin:
+    for line in sys.stdin:
+        request = ConsumerGroupTopicPartitions("g")
+        future = admin.list_consumer_group_offsets([request], request_timeout=2)["g"]
+        try:
+            print([tp.offset for tp in future.result(30).topic_partitions], flush=True)
+        except KafkaException as error:
+            print(error.args[0].name(), flush=True)
+"""
+
+
+def test_asking_for_committed_offsets_survives_a_restarting_broker(
+    own_kafka: KafkaServer, topic: str
+) -> None:
+    """librdkafka's own admin request aborts the process here, each time; hence a process of its own."""
+    clients = Clients(own_kafka.url)
+    clients.create(topic)
+    clients.consumer("g").commit(offsets=[TopicPartition(topic, 0, 7)], asynchronous=False)
+    clients.close()
+    asking = subprocess.Popen(
+        [sys.executable, "-c", ASK_AGAIN_AND_AGAIN, own_kafka.url, topic],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert asking.stdin
+    assert asking.stdout
+
+    def ask() -> str:
+        assert asking.poll() is None
+        asking.stdin.write("?\n")  # type: ignore[union-attr]  # asserted above
+        asking.stdin.flush()  # type: ignore[union-attr]  # as above
+        return asking.stdout.readline().strip()  # type: ignore[union-attr]  # as above
+
+    Clients.until(lambda: ask() == "[7]")
+    for _ in range(2):
+        own_kafka.kill()
+        assert ask() in ("_TRANSPORT", "_TIMED_OUT", "_ALL_BROKERS_DOWN")
+        own_kafka.start()
+        Clients.until(lambda: ask() == "[7]")  # the coordinator is loading at first
+    asking.stdin.close()
+    assert asking.wait(PATIENCE_S) == 0
+    asking.stdout.close()

@@ -24,6 +24,8 @@ def test_a_topic_without_configs_has_kafkas_defaults() -> None:
         max_message_bytes=1048588,
         min_insync_replicas=1,
         log_append_time=False,
+        timestamp_before_max_ms=2**63 - 1,
+        timestamp_after_max_ms=3600 * 1000,
     )
 
 

@@ -5,21 +5,32 @@ from __future__ import annotations
 import time
 import uuid
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from streamadapter import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
+from streamadapter import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 from streamadapter.admin import AdminClient, NewPartitions, NewTopic
 from streamadapter.testing.contract.member import Member
 from streamadapter.testing.servers import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
+    from concurrent.futures import Future
     from pathlib import Path
 
     from streamadapter.backend import TP, Features
     from streamadapter.testing.contract.subject import OwnServer, Subject
+
+T = TypeVar("T")
 
 PATIENCE_S = 30.0
 """How long a condition may take on a loaded machine before the scenario has failed."""

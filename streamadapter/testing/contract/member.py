@@ -81,7 +81,7 @@ class Member:
 
 
 def _note(**what: Any) -> None:
-    print(json.dumps(what), flush=True)  # noqa: T201  the protocol
+    print(json.dumps(what), flush=True)
 
 
 def _noting(kind: str) -> Callable[[Consumer, list[TopicPartition]], None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from streamadapter import Consumer, KafkaError, KafkaException, TopicPartition
+from streamadapter import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 from streamadapter.testing.contract.lab import MEMBER, assigned, values
 from streamadapter.testing.contract.rebalances import (
     RANGE,
@@ -25,7 +25,6 @@ from streamadapter.testing.contract.rebalances import (
     final_logs,
     gather,
     numbered,
-    protocols,
     share,
 )
 from streamadapter.testing.history import Cell, Event, check
@@ -205,19 +204,22 @@ def test_the_idle_member_of_a_classic_group_is_told_so(lab: Lab) -> None:
 def test_a_consumer_that_has_left_can_no_longer_commit(lab: Lab) -> None:
     topic, group = lab.topic(), lab.group()
     lab.produce(topic, *"abc")
-    consumer = lab.consumer(group, enable_auto_commit=False, **RANGE)
-    consumer.subscribe([topic])
-    lab.take(consumer, 2)
-    consumer.unsubscribe()
-    lab.until(lambda: not consumer.assignment(), consumer)
+    leaver, heir = (lab.consumer(group, enable_auto_commit=False, **RANGE) for _ in range(2))
+    leaver.subscribe([topic])
+    lab.take(leaver, 2)
+    leaver.unsubscribe()
+    lab.until(lambda: not leaver.assignment(), leaver)
 
-    for _ in ("the group is empty", "the group has a member"):
+    def refused() -> int:
         with pytest.raises(KafkaException) as caught:
-            consumer.commit(offsets=[TopicPartition(topic, 0, 2)], asynchronous=False)
-        assert caught.value.args[0].code() == KafkaError.UNKNOWN_MEMBER_ID
-        other = lab.consumer(group, enable_auto_commit=False, **RANGE)
-        other.subscribe([topic])
-        assert values(lab.take(other, 3)) == [b"a", b"b", b"c"]
+            leaver.commit(offsets=[TopicPartition(topic, 0, 2)], asynchronous=False)
+        return int(caught.value.args[0].code())
+
+    assert refused() == KafkaError.UNKNOWN_MEMBER_ID  # the group is empty
+    heir.subscribe([topic])
+    assert values(lab.take(heir, 3)) == [b"a", b"b", b"c"]
+    assert refused() == KafkaError.UNKNOWN_MEMBER_ID  # the group has a member
+    assert committed(heir, topic, 1) == [OFFSET_INVALID]
 
 
 @classic
@@ -325,7 +327,7 @@ def test_a_member_that_does_not_poll_loses_its_partitions_and_joins_again_when_i
     told = len(diary.entries)
     assert not any(kind == "lost" for kind, _ in diary.entries)  # the event comes before the callback
     lab.until(lambda: len(slow.assignment()) == 1 == len(other.assignment()), slow, other)
-    assert [entry for entry in diary.entries[told:] if entry[1]][0] == ("lost", mine)
+    assert next(entry for entry in diary.entries[told:] if entry[1]) == ("lost", mine)
     assert slow.memberid() not in (None, former)
     share(lab, topic, 2, slow, other)
 
@@ -374,25 +376,24 @@ def test_a_second_consumer_with_the_same_instance_id_fences_the_first(
     error = lab.event(first).error()
     assert error is not None
     assert error.code() == KafkaError._FATAL
-    for refused in (
-        lambda: first.commit(offsets=[TopicPartition(topic, 0, 1)], asynchronous=False),
-        lambda: first.subscribe([topic]),
-    ):
-        with pytest.raises(KafkaException) as caught:
-            refused()
-        assert caught.value.args[0].code() == KafkaError._FATAL
+    with pytest.raises(KafkaException) as caught:
+        first.commit(offsets=[TopicPartition(topic, 0, 1)], asynchronous=False)
+    assert caught.value.args[0].code() == KafkaError._FATAL
+    with pytest.raises(KafkaException) as caught:
+        first.subscribe([topic])
+    assert caught.value.args[0].code() == KafkaError._FATAL
     first.close()
     lab.produce(topic, "x")
     assert values(lab.take(second, 1)) == [b"x"]
-    assert committed(second, topic, 2) == [-1001, -1001]
+    assert committed(second, topic, 2) == [OFFSET_INVALID, OFFSET_INVALID]
 
 
 # -- many that come and go
 
 
-@protocols("range", "roundrobin", "cooperative", "kip-848")
+@every_protocol
 def test_members_that_come_and_go_lose_repeat_and_reorder_nothing(lab: Lab, protocol: dict[str, Any]) -> None:
-    topic, group, dice = lab.topic(4), lab.group(), random.Random(4)
+    topic, group, dice = lab.topic(4), lab.group(), random.Random(4)  # noqa: S311  no secret
     history: list[Event] = []
     ends = dict.fromkeys(range(4), 0)
     members: list[Recorder] = []
