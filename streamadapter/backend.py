@@ -50,11 +50,34 @@ class Features:
     name: str
     processes: bool = _feature("Clients of several processes see the same log")
     survives_restart: bool = _feature("The log outlives the server process")
+    stays_down: bool = _feature("A server that was killed stays down until somebody starts it")
     replicas: bool = _feature("acks=all can wait for copies")
     compaction: bool = _feature("Topics can be compacted (cleanup.policy=compact)")
     server_configs: bool = _feature("Configs of brokers and groups can be set through the admin client")
     server_rights: bool = _feature("ACLs, SCRAM users and leader elections can be asked for")
     offset_deletion: bool = _feature("delete_consumer_group_offsets() works", default=False)
+    offset_errors: bool = _feature(
+        "What is wrong with one of several partitions is in its TopicPartition.error"
+    )
+    foreign_assign: bool = _feature(
+        "A subscribed consumer may assign() itself what its group has not given it"
+    )
+    early_seek: bool = _feature(
+        "seek() works before fetching has begun, and where auto.offset.reset=error has ended it",
+        default=False,
+    )
+    missing_events: bool = _feature(
+        "An assigned partition that does not exist, or has been deleted, is an event", default=False
+    )
+    lasting_member_id: bool = _feature(
+        "group.protocol=consumer: memberid() is known before joining, and stays"
+    )
+    instance_id_refused: bool = _feature(
+        "group.protocol=consumer: the second consumer with a group.instance.id is refused, not the first fenced"
+    )
+    reset_reports: bool = _feature(
+        "error_cb is told when a position was out of range and reset", default=False
+    )
 
 
 @dataclass(frozen=True, slots=True)

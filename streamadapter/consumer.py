@@ -102,7 +102,10 @@ class Consumer:
         return self._client.consume(num_messages, timeout)  # type: ignore[no-any-return]  # as above
 
     def pause(self, partitions: list[TopicPartition]) -> None:
-        """Stop delivery of these partitions; those not assigned are ignored."""
+        """Stop delivery of these partitions until resume(), even if they are assigned anew.
+
+        Those of topics that this consumer has never had an assignment of are ignored.
+        """
         self._client.pause(partitions)
 
     def resume(self, partitions: list[TopicPartition]) -> None:
@@ -124,7 +127,8 @@ class Consumer:
     ) -> list[TopicPartition] | None:
         """Commit message.offset() + 1, or `offsets`, or without arguments what is stored.
 
-        Synchronous: returns what was committed, or raises (_NO_OFFSET if there was nothing; UNKNOWN_MEMBER_ID if
+        What is stored is the whole assignment's, but only where it is ahead of what is committed: OFFSET_INVALID
+        elsewhere. Synchronous: returns the list, or raises (_NO_OFFSET if there was nothing; UNKNOWN_MEMBER_ID if
         this consumer was fenced). Asynchronous: returns None, on_commit is called from poll(). `async` is accepted
         as a keyword for `asynchronous`.
         """
@@ -161,11 +165,17 @@ class Consumer:
     def offsets_for_times(
         self, partitions: list[TopicPartition], timeout: float = -1
     ) -> list[TopicPartition]:
-        """First offsets with timestamps >= the `offset` fields (ms); OFFSET_END where there is none."""
+        """First offsets with timestamps >= the `offset` fields (ms); OFFSET_END where there is none.
+
+        Instead of a timestamp: -1 log end offset, -2 first offset, -3 offset of the largest timestamp.
+        """
         return self._client.offsets_for_times(partitions, timeout)  # type: ignore[no-any-return]  # as above
 
     def lag(self) -> dict[tuple[str, int], int]:
-        """Records still to be handed out, by (topic, partition), as last seen. Not in confluent_kafka."""
+        """Records still to be handed out, by (topic, partition), as last seen. Not in confluent_kafka.
+
+        Partitions of which it is not known yet where reading begins are left out.
+        """
         return self._client.lag()  # type: ignore[no-any-return]  # as above
 
     def list_topics(self, topic: str | None = None, timeout: float = -1) -> ClusterMetadata:

@@ -33,6 +33,6 @@ def open_store(url: str, settings: Settings) -> LogStore:
 backend = Backend(
     name="embedded",
     schemes=("embedded",),
-    features=replace(streamadapter_redis.FEATURES, name="embedded", replicas=False),
+    features=replace(streamadapter_redis.FEATURES, name="embedded", stays_down=False, replicas=False),
     open_store=open_store,
 )

@@ -10,7 +10,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_INVALID,
+    OFFSET_STORED,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 
 from streamadapter.engine.admin_checks import check_flag, seconds
@@ -31,6 +38,7 @@ Callback = Callable[[KafkaError | None, confluent_kafka.Message], Any]
 
 _NATIVE_FIELDS = {"value", "key", "headers", "callback"}
 _LAG_TIMEOUT_S = 5.0
+_EARLIEST = ("earliest", "smallest", "beginning")
 _ADMIN_THREADS = 4
 
 
@@ -111,7 +119,36 @@ class KafkaProducer(confluent_kafka.Producer):
 
 
 class KafkaConsumer(confluent_kafka.Consumer):
-    """confluent_kafka's Consumer with lag()."""
+    """confluent_kafka's Consumer with lag(), for which it remembers seeks."""
+
+    def __init__(self, conf: dict[str, Any]) -> None:
+        super().__init__(conf)
+        self._from_start = conf.get("auto.offset.reset") in _EARLIEST
+        self._sought: dict[TP, int] = {}  # since the assignment
+
+    def subscribe(  # type: ignore[override]  # it is called by `streamadapter.Consumer` only, with keywords
+        self, topics: list[str], on_assign: Any = None, **callbacks: Any
+    ) -> None:
+        """As confluent_kafka's."""
+        sought = self._sought
+
+        def assigned(consumer: confluent_kafka.Consumer, partitions: list[TopicPartition]) -> None:
+            _forget(sought, partitions)
+            if on_assign is not None:
+                on_assign(consumer, partitions)
+
+        wrong = on_assign is not None and not callable(on_assign)
+        super().subscribe(topics, on_assign=on_assign if wrong else assigned, **callbacks)
+
+    def assign(self, partitions: list[TopicPartition], /) -> None:
+        """As confluent_kafka's."""
+        super().assign(partitions)
+        _forget(self._sought, partitions)
+
+    def incremental_assign(self, partitions: list[TopicPartition], /) -> None:
+        """As confluent_kafka's."""
+        super().incremental_assign(partitions)
+        _forget(self._sought, partitions)
 
     def incremental_unassign(self, partitions: list[TopicPartition], /) -> None:
         """As confluent_kafka's, which aborts the process for a partition named twice: here that is _INVALID_ARG."""
@@ -119,22 +156,39 @@ class KafkaConsumer(confluent_kafka.Consumer):
             raise invalid("Failed to set assignment: a partition is named twice")
         super().incremental_unassign(partitions)
 
+    def seek(self, partition: TopicPartition) -> None:
+        """As confluent_kafka's."""
+        super().seek(partition)
+        self._sought[partition.topic, partition.partition] = partition.offset
+
     def lag(self) -> dict[TP, int]:
         """See `streamadapter.Consumer.lag`.
 
-        The position of a partition of which nothing was handed out yet is its committed offset, which has to be
-        asked for: up to five seconds. KafkaException if there is no answer.
+        Of a partition of which nothing was handed out yet, librdkafka does not say where it reads. That may be the
+        committed offset, which has to be asked for: up to five seconds, KafkaException if there is no answer. One
+        that began at the end of the log, or so many records before it, is left out.
         """
-        positions = self.position(self.assignment())
-        unread = [tp for tp in positions if tp.offset < 0]
-        if unread:
-            positions = [tp for tp in positions if tp.offset >= 0] + self.committed(unread, _LAG_TIMEOUT_S)
+        assigned = {(tp.topic, tp.partition): tp.offset for tp in self.assignment()}
+        tps = [TopicPartition(*tp) for tp in assigned]
+        at = {(tp.topic, tp.partition): tp.offset for tp in self.position(tps)}
+        at = {tp: self._sought.get(tp, assigned[tp]) if offset < 0 else offset for tp, offset in at.items()}
+        stored = [
+            TopicPartition(*tp) for tp, offset in at.items() if offset in (OFFSET_STORED, OFFSET_INVALID)
+        ]
+        if stored:
+            at |= {(tp.topic, tp.partition): tp.offset for tp in self.committed(stored, _LAG_TIMEOUT_S)}
         found = {}
-        for tp in positions:
-            _, high = self.get_watermark_offsets(tp, cached=True)
-            if tp.offset >= 0 and high >= 0:
-                found[tp.topic, tp.partition] = max(0, high - tp.offset)
+        for tp, offset in at.items():
+            low, high = self.get_watermark_offsets(TopicPartition(*tp), cached=True)
+            from_start = offset == OFFSET_BEGINNING or (offset == OFFSET_INVALID and self._from_start)
+            if high >= 0 and (offset >= 0 or from_start):
+                found[tp] = max(0, high - max(low, offset))
         return found
+
+
+def _forget(sought: dict[TP, int], partitions: list[TopicPartition]) -> None:
+    for tp in partitions:
+        sought.pop((tp.topic, tp.partition), None)
 
 
 class KafkaAdmin:

@@ -32,7 +32,7 @@ def committed_offsets(
     finally:
         consumer.close()
     return ConsumerGroupTopicPartitions(
-        request.group_id, found if asked else [tp for tp in found if tp.offset >= 0]
+        request.group_id, sorted(tp for tp in found if asked or tp.offset >= 0)
     )
 
 

@@ -8,4 +8,11 @@ FEATURES = Features(
     server_configs=False,
     server_rights=False,
     offset_deletion=True,
+    offset_errors=False,
+    foreign_assign=False,
+    early_seek=True,
+    missing_events=True,
+    lasting_member_id=False,  # a member id is a fencing token, used once
+    instance_id_refused=False,  # after a crash the next one need not wait for the end of the session
+    reset_reports=True,
 )

@@ -120,7 +120,9 @@ class _Publisher:
         self._topic = settings.topic
         self._batch = settings.batch_size
         self._stop = stop
-        self._producer = Producer({"client.id": "streamstore-order", "acks": "all", "enable.idempotence": True})
+        self._producer = Producer(
+            {"client.id": "streamstore-order", "acks": "all", "enable.idempotence": True}
+        )
         self._in_flight: set[str] = set()
         self._settled: list[tuple[str, State, str | None]] = []  # to be written to the database
         self._failed = False

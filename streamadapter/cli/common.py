@@ -24,6 +24,11 @@ MISSING = "-"
 REQUEST_TIMEOUT_S = 15.0
 """Of requests to the server; -X socket.timeout.ms changes it. People do not wait for Kafka's minute."""
 
+_DEFAULTS = {
+    "socket.timeout.ms": int(REQUEST_TIMEOUT_S * 1000),
+    "log_level": 0,  # errors are reported in one line; librdkafka logs twenty a second of a broker that is down
+}
+
 config_option = click.option("--config", "config_file", type=click.Path(path_type=Path), help="Config file.")
 
 
@@ -32,7 +37,7 @@ def client_options(command: Command) -> Command:
 
     @functools.wraps(command)
     def with_conf(*, bootstrap_server: str | None, properties: tuple[str, ...], **others: Any) -> Any:
-        conf: dict[str, Any] = {"socket.timeout.ms": int(REQUEST_TIMEOUT_S * 1000), **key_values(properties)}
+        conf: dict[str, Any] = _DEFAULTS | key_values(properties)
         if bootstrap_server:
             conf["bootstrap.servers"] = bootstrap_server
         return command(conf=conf, **others)
@@ -47,6 +52,11 @@ def client_options(command: Command) -> Command:
     ):
         with_conf = option(with_conf)
     return with_conf
+
+
+def timeout_s(conf: Mapping[str, Any]) -> float:
+    """For the calls that would wait without end on Kafka."""
+    return int(conf["socket.timeout.ms"]) / 1000
 
 
 def use_config_file(path: Path | None) -> None:

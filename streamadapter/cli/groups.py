@@ -50,6 +50,9 @@ VERBOSE_MEMBER_COLUMNS = (
 STATE_COLUMNS = ("GROUP", "COORDINATOR (ID)", "ASSIGNMENT-STRATEGY", "STATE", "#MEMBERS")
 LIST_STATE_COLUMNS = ("GROUP", "STATE")
 
+_MISSING_PARTITION = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION, KafkaError._NOENT)
+"""What list_offsets says of a missing partition, depending on what else was asked for."""
+
 _STATE_NAMES: dict[Enum, str] = {
     ConsumerGroupState.PREPARING_REBALANCING: "PreparingRebalance",
     ConsumerGroupState.COMPLETING_REBALANCING: "CompletingRebalance",
@@ -146,10 +149,15 @@ def state_name(state: Enum) -> str:
 
 
 def _listings(admin: AdminClient) -> list[ConsumerGroupListing]:
-    found = admin.list_consumer_groups().result()
-    for error in found.errors or []:
-        warn(f"warning: {reason(error)}")
-    return list(found.valid or [])
+    """All groups. A coordinator that did not answer is a warning, if another one did."""
+    found: Any = (
+        admin.list_consumer_groups().result()
+    )  # its errors are declared exceptions, but are KafkaErrors
+    for error in found.errors:
+        if not found.valid:
+            raise KafkaException(error)
+        warn(f"warning: {reason(KafkaException(error))}")
+    return list(found.valid)
 
 
 def _list(admin: AdminClient, states: str | None, as_json: bool) -> None:
@@ -286,7 +294,7 @@ def _log_ends(admin: AdminClient, tps: Sequence[tuple[str, int]]) -> dict[tuple[
         try:
             ends[tp.topic, tp.partition] = future.result().offset
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            if error.args[0].code() not in _MISSING_PARTITION:
                 raise
     return ends
 

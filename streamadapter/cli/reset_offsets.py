@@ -15,7 +15,7 @@ import click
 from confluent_kafka import TopicPartition
 
 from streamadapter.admin import AdminClient, OffsetSpec
-from streamadapter.cli.common import print_json, print_table, results, warn
+from streamadapter.cli.common import REQUEST_TIMEOUT_S, print_json, print_table, results, warn
 
 TP = tuple[str, int]
 Scope = Sequence[tuple[str, list[int] | None]]
@@ -60,7 +60,8 @@ def choose_strategy(flags: Mapping[str, Any]) -> Strategy:
 
 
 def _milliseconds(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)
+    """Not negative: to Kafka such a timestamp is no time, but one end of the log, or an error."""
+    return max(0, int(moment.timestamp() * 1000))
 
 
 def parse_datetime(text: str) -> datetime:
@@ -134,7 +135,7 @@ def new_offset(strategy: Strategy, start: int, end: int, committed: int | None, 
 def _in_scope(admin: AdminClient, committed: Mapping[TP, int], scope: Scope) -> list[TP]:
     if not scope:
         return sorted(committed)
-    known = admin.list_topics().topics
+    known = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
     tps: set[TP] = set()
     for topic, partitions in scope:
         if topic not in known:

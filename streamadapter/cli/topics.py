@@ -28,6 +28,7 @@ from streamadapter.cli.common import (
     one_action,
     print_json,
     results,
+    timeout_s,
     use_config_file,
 )
 
@@ -95,7 +96,8 @@ def topics(
             admin, NewTopic(topic, partitions or -1, replication_factor, config=set_configs), if_not_exists
         )
         return
-    names = _matching(admin, topic, must_exist=action != "list" and not if_exists)
+    known = sorted(admin.list_topics(timeout=timeout_s(conf)).topics)
+    names = _matching(known, topic, must_exist=action != "list" and not if_exists)
     if action == "list":
         _print_names(names, as_json)
     elif action == "describe":
@@ -116,9 +118,8 @@ def _create(admin: AdminClient, new: NewTopic, if_not_exists: bool) -> None:
         click.echo(f"Created topic {new.topic}.")
 
 
-def _matching(admin: AdminClient, topic: str | None, must_exist: bool) -> list[str]:
-    """Names of existing topics, sorted: `topic` itself, else those it matches as a regular expression."""
-    known = sorted(admin.list_topics().topics)
+def _matching(known: list[str], topic: str | None, must_exist: bool) -> list[str]:
+    """Names of existing topics: `topic` itself, else those it matches as a regular expression."""
     if topic is None or topic in known:
         return known if topic is None else [topic]
     try:

@@ -31,7 +31,7 @@ from streamadapter.engine import admin_groups, admin_offsets, admin_topics
 from streamadapter.engine.admin_unsupported import UnsupportedRequests
 from streamadapter.engine.calls import Calls, once, refused, repeats
 from streamadapter.engine.metadata import broker_node, cluster_id, cluster_metadata
-from streamadapter.errors import kafka_exception
+from streamadapter.errors import StoreError, kafka_exception
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 
     from streamadapter.backend import LogStore, Settings
     from streamadapter.engine.calls import Work
-    from streamadapter.errors import StoreError
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -158,11 +157,7 @@ class EngineAdmin(UnsupportedRequests):
         broker: int = -1,
     ) -> dict[ConfigResource, Future[None]]:
         """Replace all configs of topics; those left out return to their defaults."""
-        warnings.warn(
-            "alter_configs has been deprecated. Use incremental_alter_configs instead.",
-            DeprecationWarning,
-            stacklevel=3,  # the caller of streamadapter.AdminClient
-        )
+        _deprecated("alter_configs has been deprecated. Use incremental_alter_configs instead.")
         checks.check_resources(resources)
         work = admin_topics.config_change(self._store, bool(validate_only), incremental=False)
         return self._start(resources, work, request_timeout)
@@ -208,6 +203,9 @@ class EngineAdmin(UnsupportedRequests):
 
     def list_groups(self, group: str | None = None, timeout: float = -1) -> list[GroupMetadata]:
         """Deprecated by Kafka: use list_consumer_groups and describe_consumer_groups."""
+        _deprecated(
+            "list_groups() is deprecated, use list_consumer_groups() and describe_consumer_groups() instead."
+        )
         return self._wait(
             "Failed to list groups", lambda: admin_groups.legacy_groups(self._store, group), timeout
         )
@@ -308,6 +306,8 @@ class EngineAdmin(UnsupportedRequests):
         options = {"isolation_level": isolation_level}
         checks.Checks._check_list_offsets_request(topic_partition_offsets, options)
         work = admin_offsets.list_offsets(self._store, dict(topic_partition_offsets))
+        if any(not admin_offsets.is_valid(spec) for spec in topic_partition_offsets.values()):
+            work = refused("A timestamp is not negative")
         return self._start(topic_partition_offsets, work, request_timeout)
 
     def delete_records(
@@ -373,7 +373,7 @@ class EngineAdmin(UnsupportedRequests):
         return self._start((None,), work_once, request_timeout)[None]
 
     def _wait(self, what: str, work: Callable[[], T], timeout: float) -> T:
-        """A blocking request; a timeout means that the server was not there, which these report as _TRANSPORT."""
+        """A blocking request. A timeout is _TIMED_OUT only if the server took the request and never answered."""
         if not isinstance(timeout, int | float):
             raise TypeError(f"must be real number, not {type(timeout).__name__}")
         self._check_open("Handle")
@@ -381,9 +381,15 @@ class EngineAdmin(UnsupportedRequests):
             return self._calls.start_one(work, self._default_timeout if timeout < 0 else timeout).result()
         except KafkaException as e:
             error: KafkaError = e.args[0]
-            code = KafkaError._TRANSPORT if error.code() == KafkaError._TIMED_OUT else error.code()
+            unreachable = isinstance(e.__cause__, StoreError) and e.__cause__.code == KafkaError._TRANSPORT
+            code = KafkaError._TRANSPORT if unreachable else error.code()
             raise kafka_exception(code, f"{what}: {error.str()}", fatal=error.fatal()) from None
 
     def _check_open(self, what: str) -> None:
         if self._closed.is_set():
             raise RuntimeError(f"{what} has been closed")
+
+
+def _deprecated(text: str) -> None:
+    """As confluent_kafka's; the warning names the line that called streamadapter.AdminClient."""
+    warnings.warn(text, DeprecationWarning, stacklevel=4)

@@ -1,7 +1,7 @@
 """Synchronous checks of an admin client's arguments: those confluent_kafka's C code makes, same types and texts.
 
 Those its Python code makes are static methods of its AdminClient, and used from there (`Checks`): private names,
-so a new version of confluent_kafka may break them, which tests/integration/test_admin.py would show.
+so a new version of confluent_kafka may break them, which the contract suite would show.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""What the admin client sees of consumer groups and does to them, as `Work` (see calls.py).
-
-Every group is of type CLASSIC, whatever the members' group.protocol: they bring assignors along, and one of
-these is in use. `target_assignment` of a member is given all the same.
-"""
+"""What the admin client sees of consumer groups and does to them, as `Work` (see calls.py)."""
 
 from __future__ import annotations
 
@@ -33,26 +29,22 @@ if TYPE_CHECKING:
     from streamadapter.engine.calls import Work
     from streamadapter.engine.coordinator import GroupState, Member
 
-GROUP_TYPE = ConsumerGroupType.CLASSIC
-
 
 def list_groups(
     store: LogStore, states: Collection[ConsumerGroupState], types: Collection[ConsumerGroupType]
 ) -> ListConsumerGroupsResult:
     """The groups in one of these states and of one of these types; empty: in any."""
-    if types and GROUP_TYPE not in types:
-        return ListConsumerGroupsResult([], [])
     valid: list[ConsumerGroupListing] = []
-    errors: list[Exception] = []
+    errors: list[Any] = []  # of KafkaError, though the result declares exceptions
     for name, state in each(store.groups(), lambda group: _look(store, group)).items():
         if isinstance(state, StoreError):
             if state.retriable:
                 raise state
-            errors.append(state.kafka_exception())
+            errors.append(state.kafka_error())
             continue
-        status = coordinator.group_status(state)
-        if not states or status in states:
-            valid.append(ConsumerGroupListing(name, _simple(state), status, GROUP_TYPE))
+        status, kind = coordinator.group_status(state), _type(state)
+        if (not states or status in states) and (not types or kind in types):
+            valid.append(ConsumerGroupListing(name, _simple(state), status, kind))
     return ListConsumerGroupsResult(valid, errors)
 
 
@@ -117,6 +109,10 @@ def _simple(state: GroupState) -> bool:
     return state.generation == 0
 
 
+def _type(state: GroupState) -> ConsumerGroupType:
+    return ConsumerGroupType.CLASSIC if state.classic else ConsumerGroupType.CONSUMER
+
+
 def _describe(store: LogStore, group: str, node: Node) -> ConsumerGroupDescription:
     if not group:
         raise StoreError(KafkaError.INVALID_GROUP_ID, "A group's name is not empty")
@@ -127,22 +123,23 @@ def _describe(store: LogStore, group: str, node: Node) -> ConsumerGroupDescripti
     return ConsumerGroupDescription(
         group,
         _simple(state),
-        [_member(member_id, member) for member_id, member in sorted(state.members.items())],
+        [_member(member_id, member, state.classic) for member_id, member in sorted(state.members.items())],
         state.assignor,
         status,
         node,
-        type=GROUP_TYPE,
+        type=_type(state),
     )
 
 
-def _member(member_id: str, member: Member) -> MemberDescription:
+def _member(member_id: str, member: Member, classic: bool) -> MemberDescription:
+    """In a classic group a target is not shown, as Kafka has none there."""
     return MemberDescription(
         member_id,
         member.spec.client_id,
         member.spec.client_host,
         _assignment(member.owned),
         member.spec.instance_id,
-        _assignment(member.target),
+        None if classic else _assignment(member.target),
     )
 
 

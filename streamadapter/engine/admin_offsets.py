@@ -73,6 +73,11 @@ def list_offsets(
     return attempt
 
 
+def is_valid(spec: OffsetSpec) -> bool:
+    """Whether it is a time, or one of the three that stand for something else."""
+    return bool(spec._value >= cimpl.OFFSET_SPEC_MAX_TIMESTAMP)  # the lowest of them
+
+
 def delete_records(store: LogStore) -> Work[TopicPartition, DeletedRecords]:
     """Raise log starts to the offsets in the keys."""
 

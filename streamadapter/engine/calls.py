@@ -78,7 +78,7 @@ class Calls:
     def start(self, keys: Iterable[K], work: Work[K, T], timeout: float) -> dict[K, Future[T]]:
         """Begin a request; its futures are done within `timeout` seconds.
 
-        They fail with the KafkaException of the answer, or with _TIMED_OUT, whose text has the last retriable
+        They fail with the KafkaException of the answer, or with _TIMED_OUT, whose cause is the last retriable
         error. A request that timed out may still take effect, as with Kafka.
         """
         futures: dict[K, Future[T]] = {key: self._future() for key in dict.fromkeys(keys)}
@@ -131,7 +131,9 @@ class _Request(Generic[K, T]):
     def watch(self) -> None:
         if not self._over.wait(self._timeout):
             why = self._last_error or "no answer from the server"
-            self._fail(kafka_exception(KafkaError._TIMED_OUT, f"Timed out after {self._timeout:g} s: {why}"))
+            error = kafka_exception(KafkaError._TIMED_OUT, f"Timed out after {self._timeout:g} s: {why}")
+            error.__cause__ = self._last_error
+            self._fail(error)
 
     def work(self, pauses: Iterator[float]) -> None:
         for pause in pauses:

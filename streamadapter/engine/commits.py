@@ -44,8 +44,10 @@ class Committer:
                         return
                     request = self._state.commits[0]
                 error = self._attempt(request)
-                if error is not None and error.retriable and time.monotonic() < request.deadline:
-                    raise error
+                if error is not None and error.retriable:
+                    if time.monotonic() < request.deadline:
+                        raise error
+                    error = StoreError(KafkaError._WAIT_COORD, f"could not commit in time: {error}")
                 with self._state.lock:
                     self._state.commits.popleft()
                 request.done(error)

@@ -213,7 +213,8 @@ class EngineConsumer(ConsumerOffsets):
             self._check_granted(map(checks.key, tps))
             self._callback_assigned = True
             state.unassign(state.assignment)
-            state.add(checks.distinct(tps))  # if that raises, nothing is assigned any more: librdkafka's order
+            # Only now: librdkafka has given up the old assignment when it finds fault with the new one.
+            state.add(checks.distinct(tps))
 
     def unassign(self) -> None:
         """Empty the assignment."""

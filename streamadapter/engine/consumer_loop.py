@@ -68,7 +68,7 @@ class ConsumerLoop:
             self._idle()
             return
         now = time.monotonic()
-        if now >= self._topics_due:
+        if now >= self._topics_due or self._session.topics_wanted:
             self._refresh_topics()
             self._topics_due = now + self._topics_interval
         if now >= self._commit_due:
@@ -88,14 +88,15 @@ class ConsumerLoop:
         self._committer.run()
 
     def _refresh_topics(self) -> None:
+        subscriptions = self._session.subscriptions
         version = self._store.topics_version()
-        if version == self._topics_version:
+        if version == self._topics_version and not self._session.topics_wanted:
             return
         topics = self._store.topics()
         self._topics_version = topics.version
         with self._state.lock:
             self._state.topics = topics.topics
-        self._session.set_topics(topics)
+        self._session.set_topics(topics, subscriptions)
 
     def _auto_commit(self) -> None:
         state = self._state

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -15,7 +14,6 @@ from streamadapter.engine import consumer_checks as checks
 from streamadapter.engine.calls import Calls
 from streamadapter.engine.commits import Committer
 from streamadapter.engine.consumer_state import (
-    COMMIT_TIMEOUT_S,
     CommitRequest,
     ConsumerState,
     public_offset,
@@ -98,9 +96,7 @@ class ConsumerOffsets:
         state = self._state
         with state.lock:
             sent = state.mark_sent(given)
-            request = CommitRequest(
-                given, state.member_id, time.monotonic() + COMMIT_TIMEOUT_S, outcome.append
-            )
+            request = CommitRequest(given, state.member_id, state.commit_deadline(), outcome.append)
         self._committer.run_now(request, self._settings["retry.backoff.ms"] / 1000)
         error = outcome[0]
         if error is not None:
@@ -121,10 +117,11 @@ class ConsumerOffsets:
                     "StoreOffsets failed: set enable.auto.offset.store=false to store by hand",
                 )
             with self._state.lock:
-                assigned = [(self._state.assignment[tp], c) for tp, c in given.items() if tp in self._state.assignment]
-                if given and not assigned:  # librdkafka is content if it could store one
+                assigned = self._state.assignment
+                here = [(assigned[tp], committed) for tp, committed in given.items() if tp in assigned]
+                if given and not here:  # librdkafka is content if it could store one
                     raise self._not_assigned("StoreOffsets failed", next(reversed(given)))
-                for partition, committed in assigned:
+                for partition, committed in here:
                     partition.stored = committed.offset
                     partition.stored_epoch = committed.leader_epoch
                     partition.stored_log_id = committed.log_id
@@ -150,15 +147,15 @@ class ConsumerOffsets:
         tps = checks.partition_list(partitions)
         self._check_open()
         found = self._ask(lambda: self._store.committed(self._settings["group.id"]), timeout)
-        return [offset for tp in tps for offset in public_offsets({checks.key(tp): found.get(checks.key(tp))})]
+        keys = map(checks.key, tps)
+        return [offset for key in keys for offset in public_offsets({key: found.get(key)})]
 
     def position(self, partitions: Any) -> list[TopicPartition]:
         """The offset of the next message of each partition; OFFSET_INVALID before the first one."""
         tps = checks.partition_list(partitions)
         self._check_open()
         with self._state.lock:
-            assigned = self._state.assignment
-            known = [(key, assigned.get(key)) for key in map(checks.key, tps)]
+            known = [(key, self._state.assignment.get(key)) for key in map(checks.key, tps)]
             return [
                 public_offset(key, p.position, p.position_epoch)
                 if p is not None and p.position != OFFSET_INVALID

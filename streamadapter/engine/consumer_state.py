@@ -27,9 +27,6 @@ from streamadapter.message import Message, event
 log = logging.getLogger("streamadapter.consumer")
 
 
-COMMIT_TIMEOUT_S = 60.0
-"""How long a commit is retried: librdkafka gives up after socket.timeout.ms, whose default this is."""
-
 Callback: TypeAlias = Callable[[], None]
 OnCommit: TypeAlias = Callable[[KafkaError | None, list[TopicPartition]], Any]
 Event: TypeAlias = Rebalance | Callback | Message
@@ -104,8 +101,8 @@ class ConsumerState:
         self, error: StoreError, partition: Partition | None = None, offset: int | None = None
     ) -> None:
         """Queue an error message: trouble that the application must deal with."""
-        where = partition.tp if partition else (None, 0)
-        self.deliver_event(event(error.kafka_error(), *where, offset), partition)
+        topic, index = partition.tp if partition else (None, 0)
+        self.deliver_event(event(error.kafka_error(), topic, index, offset), partition)
 
     def deliver_event(self, message: Message, partition: Partition | None = None) -> None:
         """Queue a message that carries an error or the end of a partition."""
@@ -167,7 +164,6 @@ class ConsumerState:
     ) -> None:
         """Queue an asynchronous commit; on_commit is called from poll(), with the list `shown`."""
         sent = self.mark_sent(offsets)
-        deadline = time.monotonic() + COMMIT_TIMEOUT_S
 
         def done(error: StoreError | None) -> None:
             with self.lock:
@@ -178,7 +174,11 @@ class ConsumerState:
                     failure = error.kafka_error() if error else None
                     self.post(lambda: on_commit(failure, shown))
 
-        self.commits.append(CommitRequest(offsets, self.member_id, deadline, done))
+        self.commits.append(CommitRequest(offsets, self.member_id, self.commit_deadline(), done))
+
+    def commit_deadline(self) -> float:
+        """Until when a commit asked for now is retried: then the session has ended, as librdkafka reckons too."""
+        return time.monotonic() + self.settings["session.timeout.ms"] / 1000
 
     def mark_sent(self, offsets: Mapping[TP, Committed]) -> Sequence[tuple[Partition, int]]:
         """Note that these offsets are on their way; answers what `unmark_sent` takes back."""

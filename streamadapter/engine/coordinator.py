@@ -61,6 +61,7 @@ class MemberSpec(msgspec.Struct, frozen=True, array_like=True):
     session_timeout_ms: int
     rebalance_timeout_ms: int  # how long it may take to give partitions up: max.poll.interval.ms
     instance_id: str | None = None  # group.instance.id of a static member
+    classic: bool = True  # its group.protocol, which the admin client shows and nothing else depends on
 
 
 class Member(msgspec.Struct, frozen=True, array_like=True):
@@ -93,6 +94,7 @@ class GroupState(msgspec.Struct, frozen=True, array_like=True):
     topics: dict[str, int] = {}  # partition counts of the subscribed topics that exist
     members: dict[str, Member] = {}
     dirty: bool = False  # members, subscriptions or topics changed since the target was computed
+    classic: bool = True  # the protocol of the last one that joined: the group's type
 
 
 class Instruction(msgspec.Struct, frozen=True):
@@ -159,9 +161,8 @@ def join(state: GroupState, member_id: str, spec: MemberSpec) -> GroupState:
             KafkaError.INCONSISTENT_GROUP_PROTOCOL,
             f"no assignor of partition.assignment.strategy={','.join(spec.assignors)} is supported by all members "
             f"of the group; they have in common: {in_use}. Configure one of these, or stop the other members first",
-            retriable=True,
         )
-    return replace(state, members=members, dirty=True)
+    return replace(state, members=members, dirty=True, classic=spec.classic)
 
 
 def leave(state: GroupState, member_ids: Iterable[str]) -> GroupState:

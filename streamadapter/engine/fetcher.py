@@ -256,9 +256,7 @@ class Fetcher:
         return [
             p
             for p in self._state.assignment.values()
-            if p.fetchable
-            and (p.acquired or p.owner_epoch < 0)
-            and p not in self._retry_at
+            if p.fetchable and (p.acquired or p.owner_epoch < 0) and p not in self._retry_at
         ]
 
     def _doubtful(self) -> bool:

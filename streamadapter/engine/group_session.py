@@ -70,6 +70,7 @@ class GroupSession:
             session_timeout_ms=self._session_timeout_ms,
             rebalance_timeout_ms=settings["max.poll.interval.ms"],
             instance_id=settings["group.instance.id"] or None,
+            classic=self._classic,
         )
         self.group = group
         self.reader: Reader | None = None
@@ -84,6 +85,8 @@ class GroupSession:
         self._store = store
         self._state = state
         self._topics: Topics | None = None
+        self.subscriptions = 0  # calls of subscribe()
+        self._topics_for = -1  # as many there were when _topics were asked for
         self._look = False
         self._overdue = False  # max.poll.interval.ms has passed, and the application will be told
         self._found: set[str] = set()  # topics of the subscription that exist
@@ -100,7 +103,7 @@ class GroupSession:
         self._state.subscription = tuple(topics)
         self._found.clear()
         self._missing.clear()
-        self._apply_subscription()
+        self.subscriptions += 1
         self._state.nudge()
 
     def unsubscribe(self) -> None:
@@ -132,25 +135,30 @@ class GroupSession:
         only while some topic exists; with KIP-848 the group keeps the names, and nobody is told.
         """
         wanted = self._state.subscription
-        if self._topics is None or not wanted:
+        if self._topics is None or self.topics_wanted or not wanted:
             return
         found, missing = _match(wanted, self._topics.topics.keys())
         gone = self._found - self._topics.topics.keys()
-        news = (missing | gone) - self._missing
+        not_found = missing - gone - self._missing
         self._found, self._missing = found, missing
         if not self._classic:
             self.membership.subscribe(
                 found.union(name for name in missing if not name.startswith("^")), _now_ms()
             )
         else:
-            for name in sorted(news):
-                reason = f"Subscribed topic not available: {name}: Broker: Unknown topic or partition"
-                self._state.deliver_event(event(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, reason), name))
+            self._tell_missing(gone)
             if found:
                 self.membership.subscribe(found, _now_ms())
             else:
                 self.membership.unsubscribe()
         self.sync()
+        if self._classic:
+            self._tell_missing(not_found)
+
+    def _tell_missing(self, names: Iterable[str]) -> None:
+        for name in sorted(names):
+            reason = f"Subscribed topic not available: {name}: Broker: Unknown topic or partition"
+            self._state.post(event(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, reason), name))
 
     def sync(self) -> None:
         """Bring the shared state in line with the membership, and queue the next event for the application."""
@@ -175,10 +183,16 @@ class GroupSession:
         """Something about the group has changed: heartbeat at once."""
         self._look = True
 
-    def set_topics(self, topics: Topics) -> None:
-        """The registry has changed."""
+    @property
+    def topics_wanted(self) -> bool:
+        """Whether the topics known are older than the subscription, which may name one that was just created."""
+        return self._topics_for != self.subscriptions
+
+    def set_topics(self, topics: Topics, subscriptions: int) -> None:
+        """What the registry holds; it was asked when there had been so many subscriptions."""
         with self._state.lock:
             self._topics = topics
+            self._topics_for = subscriptions
             self._apply_subscription()
         self._look = True
 

@@ -45,15 +45,20 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="module")
-def prefix() -> str:
-    """A world of its own on the shared server: commands list all topics and groups."""
-    return f"cli-{uuid.uuid4().hex[:8]}"
+@pytest.fixture(scope="module", params=["redis", "kafka"])
+def conf(request: pytest.FixtureRequest) -> dict[str, str]:
+    """A client's configuration; on Redis with a world of its own, for commands list all topics and groups."""
+    if request.param == "kafka":
+        return {"bootstrap.servers": request.getfixturevalue("kafka_url").removeprefix("kafka://")}
+    prefix = f"cli-{uuid.uuid4().hex[:8]}"
+    return {"bootstrap.servers": request.getfixturevalue("redis_url"), "streamadapter.key.prefix": prefix}
 
 
-@pytest.fixture(scope="module")
-def conf(redis_url: str, prefix: str) -> dict[str, str]:
-    return {"bootstrap.servers": redis_url, "streamadapter.key.prefix": prefix}
+@pytest.fixture
+def server(conf: dict[str, str]) -> list[str]:
+    """The same as arguments of a command."""
+    properties = [f"{name}={value}" for name, value in conf.items() if name != "bootstrap.servers"]
+    return ["-b", conf["bootstrap.servers"], *(arg for p in properties for arg in ("-X", p))]
 
 
 @pytest.fixture
@@ -63,11 +68,10 @@ def admin(conf: dict[str, str]) -> Iterator[AdminClient]:
 
 
 @pytest.fixture
-def run(redis_url: str, prefix: str) -> Run:
+def run(server: list[str]) -> Run:
     """`run("topics", "--list")` on the shared server."""
 
     def invoke(command: str, *args: str, stdin: str | bytes | None = None) -> Outcome:
-        server = ["-b", redis_url, "-X", f"streamadapter.key.prefix={prefix}"]
         result = CliRunner().invoke(main, [command, *server, *args], input=stdin)
         # Errors are to be reported, not raised; SystemExit is how a command ends.
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info

@@ -10,6 +10,7 @@ import pytest
 
 from streamadapter import Consumer, Producer, TopicPartition
 from streamadapter.admin import AdminClient, NewTopic
+from streamadapter.registry import backend_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -214,9 +215,17 @@ def test_a_group_can_be_made_by_a_reset(run: Run, topic: str) -> None:
 # -- delete
 
 
-def test_delete_offsets_of_a_topic_or_a_partition(run: Run, group: str, topic: str) -> None:
-    assert run("groups", "--delete-offsets", "--group", group, "--topic", f"{topic}:0").status == 0
-    assert committed(run, group) == {1: 6}
+def test_delete_offsets_of_a_topic_or_a_partition(
+    run: Run, conf: dict[str, str], group: str, topic: str
+) -> None:
+    outcome = run("groups", "--delete-offsets", "--group", group, "--topic", f"{topic}:0")
+
+    if backend_of(conf["bootstrap.servers"]).features.offset_deletion:
+        assert (outcome.status, outcome.out) == (0, f"Deleted 1 offsets of group '{group}'.\n")
+        assert committed(run, group) == {1: 6}
+    else:
+        assert (outcome.status, outcome.err.count("\n")) == (1, 1)
+        assert outcome.err.endswith("[_UNSUPPORTED_FEATURE]\n")
 
 
 def test_delete_forgets_the_group(run: Run, group: str) -> None:

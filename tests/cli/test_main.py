@@ -85,6 +85,28 @@ def test_a_failure_is_status_1_and_one_line_without_a_traceback(args: list[str],
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["topics", "--list"],
+        ["topics", "--create", "--topic", "t"],
+        ["groups", "--list"],
+        ["groups", "--describe", "--group", "g"],
+        ["groups", "--reset-offsets", "--group", "g", "--topic", "t", "--to-latest", "--execute"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("scheme", ["kafka://", ""])
+def test_a_kafka_that_is_not_there_is_one_line_too(start: Start, scheme: str, args: list[str]) -> None:
+    process = start(*args, "-b", f"{scheme}127.0.0.1:1", "-X", "socket.timeout.ms=300")
+
+    out, err = process.communicate(timeout=60)
+
+    assert (process.returncode, out) == (1, b"")
+    assert err.startswith(b"error: ")
+    assert err.count(b"\n") == 1
+
+
 def test_a_password_is_not_in_an_error() -> None:
     _, _, err = outcome("topics", "--list", "-b", "redis://:s3cret@example.com")
     assert "s3cret" not in err

@@ -28,11 +28,6 @@ def topic(admin: AdminClient) -> str:
     return name
 
 
-@pytest.fixture
-def server(redis_url: str, prefix: str) -> list[str]:
-    return ["-b", redis_url, "-X", f"streamadapter.key.prefix={prefix}"]
-
-
 def everything(run: Run, topic: str, *more: str) -> Any:
     return run("consume", "--topic", topic, "--from-beginning", "-e", *more)
 
@@ -103,6 +98,18 @@ def test_consume_stops_after_so_many_and_a_group_goes_on_there(run: Run, topic: 
     second = run("consume", "--topic", topic, "--group", topic, "-e")
 
     assert (first.out, second.out) == ("1\n2\n3\n", "4\n")
+
+
+def test_a_group_may_use_the_new_protocol(run: Run, topic: str) -> None:
+    run("produce", "--topic", topic, stdin="1\n2\n3\n")
+    read = ("consume", "--topic", topic, "--group", topic, "-X", "group.protocol=consumer")
+
+    first = run(*read, "--from-beginning", "--max-messages", "2")
+    second = run(*read, "-e")
+
+    assert (first.out, second.out) == ("1\n2\n", "3\n")
+    [row] = run("groups", "--describe", "--group", topic, "--json").json
+    assert (row["current_offset"], row["lag"]) == (3, 0)
 
 
 def test_without_a_group_nothing_is_committed_and_no_group_is_left(run: Run, topic: str) -> None:

@@ -7,19 +7,22 @@ import signal
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
+import redis
 
+from streamadapter.testing import kafka
 from streamadapter.testing.contract import Subject
-from streamadapter.testing.kafka import KafkaServer
 from streamadapter.testing.proxy import Proxy
-from streamadapter.testing.servers import RedisServer
+from streamadapter.testing.servers import RedisServer, ValkeyServer
 from streamadapter_embedded import server_control
+from streamadapter_embedded.directory import BINARY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from streamadapter.testing.servers import Server
@@ -56,34 +59,43 @@ class OwnEmbedded:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self._paused: int | None = None  # a server that hangs cannot be asked for its pid
 
     def start(self) -> None:
         server_control.start(self.url)
 
     def kill(self) -> None:
-        self._signal(signal.SIGKILL)
+        os.kill(self._pid(), signal.SIGKILL)
 
     def pause(self) -> None:
-        self._signal(signal.SIGSTOP)
+        self._paused = self._pid()
+        os.kill(self._paused, signal.SIGSTOP)
 
     def resume(self) -> None:
-        self._signal(signal.SIGCONT)
+        if self._paused is not None:
+            os.kill(self._paused, signal.SIGCONT)
+            self._paused = None
 
-    def _signal(self, number: signal.Signals) -> None:
-        os.kill(server_control.status(self.url)["pid"], number)
+    def _pid(self) -> int:
+        pid: int = server_control.status(self.url)["pid"]
+        return pid
 
 
 @contextmanager
 def own_embedded(directory: Path) -> Iterator[OwnEmbedded]:
+    # It keeps to the program that wrote its data last: Valkey, where PATH has a Redis, too.
+    directory.mkdir(mode=0o700)
+    (directory / BINARY).write_text(ValkeyServer.binary())
     server = OwnEmbedded(f"embedded://{quote(str(directory))}?fsync=always")
     server.start()
     yield server
+    server.resume()
     server_control.stop(server.url, force=True)
 
 
 @contextmanager
-def own_kafka(directory: Path) -> Iterator[KafkaServer]:
-    with KafkaServer(directory, proxied=True) as server:
+def own_kafka(directory: Path) -> Iterator[kafka.KafkaServer]:
+    with kafka.KafkaServer(directory, proxied=True) as server:
         yield server
 
 
@@ -93,9 +105,30 @@ def embedded_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.url
 
 
-@pytest.fixture(params=["memory", "embedded", "redis", "kafka"])
+def a_memory(_: pytest.FixtureRequest) -> Subject:
+    return Subject(f"memory://{uuid.uuid4().hex}", server=f"fakeredis {metadata.version('fakeredis')}")
+
+
+def an_embedded(request: pytest.FixtureRequest) -> Subject:
+    url = request.getfixturevalue("embedded_url")
+    return Subject(url, own_embedded, server=server_control.status(url)["version"].capitalize())
+
+
+def a_redis(request: pytest.FixtureRequest) -> Subject:
+    url = request.getfixturevalue("redis_url")
+    with redis.Redis.from_url(url) as client:
+        version = client.info("server")["redis_version"]
+    return Subject(url, own_redis, server=f"Redis {version}")
+
+
+def a_kafka(request: pytest.FixtureRequest) -> Subject:
+    url = request.getfixturevalue("kafka_url")
+    return Subject(url, own_kafka, server=f"Apache Kafka {kafka.version()}")
+
+
+@pytest.fixture(
+    params=[a_memory, an_embedded, a_redis, a_kafka], ids=["memory", "embedded", "redis", "kafka"]
+)
 def subject(request: pytest.FixtureRequest) -> Subject:
-    if request.param == "memory":
-        return Subject(f"memory://{uuid.uuid4().hex}")
-    own_server = {"embedded": own_embedded, "redis": own_redis, "kafka": own_kafka}[request.param]
-    return Subject(request.getfixturevalue(f"{request.param}_url"), own_server)
+    make: Callable[[pytest.FixtureRequest], Subject] = request.param
+    return make(request)

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import confluent_kafka
 import pytest
 import redis
 
+from streamadapter import TopicPartition
 from streamadapter.admin import AdminClient, NewTopic
 from streamadapter.codec import decode_batch
 from streamadapter.testing.history import Cell, Event, Log, check
@@ -194,7 +196,27 @@ class Lab:
             time.sleep(0.05)
 
     def logs(self) -> dict[int, Log]:
-        """The final read, past all that is tested: the stream's own entries."""
+        """The final read, past all that is tested: the stream's own entries, or Kafka's own client's."""
+        return self._kafka_logs() if self.url.startswith("kafka://") else self._redis_logs()
+
+    def _kafka_logs(self) -> dict[int, Log]:
+        conf = {"bootstrap.servers": self.url.removeprefix("kafka://"), "group.id": "final-read"}
+        consumer = confluent_kafka.Consumer(conf)
+        logs = {}
+        for partition in range(self.partitions):
+            tp = TopicPartition(self.topic, partition)
+            start, end = consumer.get_watermark_offsets(tp, DEADLINE_S)
+            consumer.assign([TopicPartition(self.topic, partition, start)])
+            records: list[tuple[int, str]] = []
+            while not records or records[-1][0] < end - 1:
+                [message] = consumer.consume(1, DEADLINE_S)
+                assert message.error() is None, message.error()
+                records.append((message.offset() or 0, (message.value() or b"").decode().rstrip()))
+            logs[partition] = Log(start, end, records)
+        consumer.close()
+        return logs
+
+    def _redis_logs(self) -> dict[int, Log]:
         keys = Keys("sa")
         logs = {}
         with redis.Redis.from_url(self.url) as client:

@@ -192,6 +192,7 @@ class ConsumerWorker(Worker):
                 KafkaError._TIMED_OUT,
                 KafkaError.REQUEST_TIMED_OUT,
                 KafkaError._TRANSPORT,
+                KafkaError._WAIT_COORD,
             )
             self.note("commit", "info" if timed_out else "fail", cells, code=KafkaError(error.code()).name())
         else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
 import pytest
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 import streamadapter
 from streamadapter.testing.servers import free_port
@@ -319,12 +319,6 @@ DIFFERENCES: dict[str, tuple[Callable[[Any], Any], str, str, str]] = {
         "TypeError",
         "theirs subscribes to str(1): a mistake that would only show as an unknown topic",
     ),
-    "seek(unknown topic)": (
-        lambda c: c.seek(UNKNOWN),
-        "KafkaException _UNKNOWN_PARTITION",
-        "KafkaException _STATE",
-        "it is not assigned, like any other; whether it exists is not known without asking the server",
-    ),
     "set_sasl_credentials()": (
         lambda c: c.set_sasl_credentials("user", "password"),
         "no error",
@@ -386,16 +380,3 @@ def test_without_a_server_questions_fail_in_time_with_a_transport_or_timeout_err
         assert outcome(partial(question, consumer)) in allowed
         assert time.monotonic() - started < 10
         consumer.close()
-
-
-def test_without_a_server_a_message_is_reported_as_timed_out() -> None:
-    reports: list[KafkaError | None] = []
-    producer = streamadapter.Producer(
-        {"bootstrap.servers": f"redis://127.0.0.1:{free_port()}", "message.timeout.ms": 500}
-    )
-    producer.produce(TOPIC, b"x", on_delivery=lambda error, _: reports.append(error))
-
-    assert producer.flush(20) == 0
-
-    assert [e.code() if e else None for e in reports] == [KafkaError._MSG_TIMED_OUT]
-    producer.close()

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, TopicPartition
 
 from streamadapter.backend import Committed
 from streamadapter.engine.commits import Committer
@@ -57,6 +57,22 @@ def test_a_commit_that_another_thread_carries_out_is_waited_for(
 
     assert waited
     assert cluster.committed(group) == {(topic, 0): 1}
+
+
+def test_synchronous_commits_among_asynchronous_ones_all_succeed_in_order(
+    cluster: Cluster, topic: str, group: str
+) -> None:
+    cluster.create(topic)
+    cluster.produce(topic, "x")
+    consumer = cluster.consumer(group, enable_auto_commit=False)
+    consumer.subscribe([topic])
+    (message,) = cluster.take(consumer, 1)
+
+    for i in range(300):  # both threads carry out commits
+        consumer.commit(message=message)
+        consumer.commit(offsets=[TopicPartition(topic, 0, i)], asynchronous=False)
+
+    assert cluster.committed(group) == {(topic, 0): 299}
 
 
 def test_commits_that_were_queued_before_are_carried_out_first(

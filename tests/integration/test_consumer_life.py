@@ -33,23 +33,6 @@ def threads() -> list[str]:
 # -- close
 
 
-def test_close_may_be_repeated_and_everything_else_is_an_error_then(
-    cluster: Cluster, topic: str, group: str
-) -> None:
-    cluster.create(topic)
-    consumer = cluster.consumer(group)
-    consumer.subscribe([topic])
-    cluster.until(consumer.assignment, consumer)
-
-    consumer.close()
-    consumer.close()
-
-    with pytest.raises(RuntimeError, match="Consumer closed"):
-        consumer.poll(0)
-    with pytest.raises(RuntimeError, match="Consumer closed"):
-        consumer.commit()
-
-
 def test_close_is_quick_in_every_state(cluster: Cluster, topic: str, group: str) -> None:
     cluster.create(topic, 2)
     cluster.produce(topic, *"abc")
@@ -275,7 +258,7 @@ def test_a_wrong_password_is_fatal_at_once(tmp_path: Any, topic: str) -> None:
         consumer = Consumer(
             {"bootstrap.servers": f"redis://:wrong@{where}", "group.id": "g", "error_cb": errors.append}
         )
-        consumer.subscribe([topic])
+        consumer.assign([TopicPartition(topic, 0)])  # subscribe() may already be refused
 
         message = consumer.poll(30)
 

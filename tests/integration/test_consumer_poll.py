@@ -228,137 +228,7 @@ def test_an_unknown_topic_is_an_event_with_librdkafkas_text(cluster: Cluster, to
     cluster.silence(consumer)
 
 
-def test_a_topic_created_after_subscribe_is_consumed(cluster: Cluster, topic: str, group: str) -> None:
-    consumer = cluster.consumer(group, topic_metadata_refresh_interval_ms=100)
-    consumer.subscribe([topic])
-    cluster.event(consumer)
-
-    cluster.create(topic, 2)
-    cluster.produce(topic, "x", partition=1)
-
-    assert [m.value() for m in cluster.take(consumer, 1)] == [b"x"]
-
-
-def test_the_end_of_each_partition_is_an_event_if_asked_for(cluster: Cluster, topic: str, group: str) -> None:
-    cluster.create(topic, 2)
-    cluster.produce(topic, "a", "b", partition=0)
-    consumer = cluster.consumer(group, enable_partition_eof=True)
-    consumer.subscribe([topic])
-
-    seen: dict[int | None, int | None] = {}
-    while len(seen) < 2:
-        message = consumer.poll(30)
-        assert message is not None
-        error = message.error()
-        if error is not None:
-            assert error.code() == KafkaError._PARTITION_EOF
-            seen[message.partition()] = message.offset()
-    assert seen == {0: 2, 1: 0}
-    cluster.silence(consumer)
-
-    cluster.produce(topic, "c", partition=0)
-
-    message = consumer.poll(30)
-    assert message is not None
-    assert message.value() == b"c"
-    again = cluster.event(consumer)
-    assert (again.partition(), again.offset()) == (0, 3)
-
-
-def test_without_the_property_there_is_no_end_of_partition_event(
-    cluster: Cluster, topic: str, group: str
-) -> None:
-    cluster.create(topic)
-    cluster.produce(topic, "a")
-    consumer = cluster.consumer(group)
-    consumer.subscribe([topic])
-    cluster.take(consumer, 1)
-
-    cluster.silence(consumer, 1.0)
-
-
 # -- what is subscribed
-
-
-def test_a_pattern_matches_topics_created_later_too(cluster: Cluster, topic: str, group: str) -> None:
-    cluster.create(f"{topic}-one")
-    cluster.produce(f"{topic}-one", "1")
-    cluster.create(f"x{topic}")
-    cluster.produce(f"x{topic}", "never")
-    consumer = cluster.consumer(group, topic_metadata_refresh_interval_ms=100)
-    consumer.subscribe([f"^{topic}-.*"])
-    assert [m.value() for m in cluster.take(consumer, 1)] == [b"1"]
-
-    cluster.create(f"{topic}-two")
-    cluster.produce(f"{topic}-two", "2")
-
-    assert [m.value() for m in cluster.take(consumer, 1)] == [b"2"]
-    assert {tp.topic for tp in consumer.assignment()} == {f"{topic}-one", f"{topic}-two"}
-
-
-def test_a_pattern_without_a_match_is_no_error(cluster: Cluster, topic: str, group: str) -> None:
-    consumer = cluster.consumer(group)
-    consumer.subscribe([f"^{topic}-.*"])
-
-    cluster.silence(consumer, 0.5)
-    assert consumer.assignment() == []
-
-
-def test_partitions_added_later_are_consumed(cluster: Cluster, topic: str, group: str) -> None:
-    cluster.create(topic, 1)
-    consumer = cluster.consumer(group, topic_metadata_refresh_interval_ms=100)
-    consumer.subscribe([topic])
-    cluster.until(consumer.assignment, consumer)
-
-    cluster.grow(topic, 3)
-    cluster.produce(topic, "x", partition=2)
-
-    assert [m.partition() for m in cluster.take(consumer, 1)] == [2]
-    assert [tp.partition for tp in consumer.assignment()] == [0, 1, 2]
-
-
-def test_subscribe_replaces_the_subscription(cluster: Cluster, topic: str, group: str) -> None:
-    old, new = cluster.create(f"{topic}-old"), cluster.create(f"{topic}-new")
-    cluster.produce(old, "old")
-    cluster.produce(new, "new")
-    consumer = cluster.consumer(group)
-    consumer.subscribe([old])
-    cluster.take(consumer, 1)
-
-    consumer.subscribe([new])
-
-    assert [tp.topic for tp in consumer.assignment()] == [old]  # until the next poll
-    assert [m.topic() for m in cluster.take(consumer, 1)] == [new]
-    assert [tp.topic for tp in consumer.assignment()] == [new]
-
-
-def test_after_unsubscribe_nothing_comes_and_one_may_subscribe_again(
-    cluster: Cluster, topic: str, group: str
-) -> None:
-    cluster.create(topic)
-    cluster.produce(topic, "1")
-    consumer = cluster.consumer(group)
-    consumer.subscribe([topic])
-    cluster.take(consumer, 1)
-
-    consumer.unsubscribe()
-    cluster.until(lambda: not consumer.assignment(), consumer)
-    cluster.produce(topic, "2")
-    cluster.silence(consumer)
-    consumer.subscribe([topic])
-
-    assert [m.value() for m in cluster.take(consumer, 1)] == [b"2"]
-
-
-def test_two_topics_are_consumed_together(cluster: Cluster, topic: str, group: str) -> None:
-    names = [cluster.create(f"{topic}-{i}", 2) for i in range(2)]
-    for name in names:
-        cluster.produce(name, "x", partition=1)
-    consumer = cluster.consumer(group)
-    consumer.subscribe(names)
-
-    assert {m.topic() for m in cluster.take(consumer, 2)} == set(names)
-    assert len(consumer.assignment()) == 4
 
 
 def test_a_deleted_topic_is_reported_and_the_others_go_on(cluster: Cluster, topic: str, group: str) -> None:
@@ -380,19 +250,6 @@ def test_a_deleted_topic_is_reported_and_the_others_go_on(cluster: Cluster, topi
 
 
 # -- questions
-
-
-def test_memberid_is_none_before_the_consumer_has_joined(cluster: Cluster, topic: str, group: str) -> None:
-    cluster.create(topic)
-    consumer = cluster.consumer(group, client_id="me")
-    assert consumer.memberid() is None
-    consumer.subscribe([topic])
-
-    cluster.until(consumer.assignment, consumer)
-
-    member_id = consumer.memberid()
-    assert member_id is not None
-    assert member_id.startswith("me-")
 
 
 def test_group_metadata_names_group_and_member(cluster: Cluster, topic: str, group: str) -> None:
@@ -419,23 +276,6 @@ def test_list_topics_shows_topics_partitions_and_the_broker(cluster: Cluster, to
     assert list(one.topics) == [topic]
     assert len(one.brokers) == 1
     assert unknown.topics[f"{topic}-no"].error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART  # type: ignore[union-attr]  # it is unknown
-
-
-def test_lag_counts_what_is_still_to_be_handed_out(cluster: Cluster, topic: str, group: str) -> None:
-    cluster.create(topic, 2)
-    cluster.produce(topic, *"abcde", partition=0)
-    consumer = cluster.consumer(group)
-    assert consumer.lag() == {}
-    consumer.subscribe([topic])
-
-    cluster.take(consumer, 2)
-
-    cluster.until(lambda: len(consumer.lag()) == 2)
-    assert consumer.lag() == {(topic, 0): 3, (topic, 1): 0}
-    cluster.take(consumer, 3)
-    assert consumer.lag() == {(topic, 0): 0, (topic, 1): 0}
-    cluster.produce(topic, "f", partition=1)
-    cluster.until(lambda: consumer.lag() == {(topic, 0): 0, (topic, 1): 1})
 
 
 # -- threads and signals

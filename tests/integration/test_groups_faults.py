@@ -115,35 +115,6 @@ def processes(cluster: Cluster) -> None:
 # -- members that die
 
 
-def test_a_killed_member_is_replaced_within_its_session_timeout(
-    cluster: Cluster, topic: str, group: str, processes: None, members: list[Member]
-) -> None:
-    cluster.create(topic, 2)
-    members.append(member := Member(cluster, group, topic))
-    survivor = cluster.consumer(group, **FAST)
-    cluster.until(lambda: member.of("assigned"))
-    survivor.subscribe([topic])
-    cluster.until(lambda: len(survivor.assignment()) == 1, survivor)
-    for partition in (0, 1):
-        cluster.produce(topic, *"abc", partition=partition)
-    cluster.until(lambda: len(member.of("read")) == 3)
-
-    member.signal(signal.SIGKILL)
-    killed = time.monotonic()
-    got = cluster.until(lambda: len(survivor.assignment()) == 2, survivor)
-    taken = time.monotonic() - killed
-
-    assert taken < TAKEOVER_S
-    for partition in (0, 1):
-        cluster.produce(topic, "d", partition=partition)
-    while sum(m.value() == b"d" for m in got) < 2:
-        got += cluster.take(survivor, 1)
-    dead = {tuple(read) for read in member.of("read")}
-    read = dead | {(m.partition(), m.offset()) for m in got}
-    assert read == {(p, i) for p in (0, 1) for i in range(4)}
-    assert len(dead & {(m.partition(), m.offset()) for m in got}) <= 1  # the one it had not committed yet
-
-
 def test_a_dropped_consumer_is_replaced_within_its_session_timeout(
     cluster: Cluster, topic: str, group: str
 ) -> None:
@@ -272,28 +243,6 @@ def test_a_member_cut_off_from_its_server_hands_nothing_out_once_its_session_has
 
 
 # -- members that do not poll
-
-
-def test_a_member_that_does_not_poll_leaves_and_comes_back_when_it_does(
-    cluster: Cluster, topic: str, group: str
-) -> None:
-    cluster.create(topic, 2)
-    lost: list[list[int]] = []
-    slow = cluster.consumer(group, max_poll_interval_ms=1500, **FAST)
-    other = cluster.consumer(group, **FAST)
-    slow.subscribe([topic], on_lost=lambda _, tps: lost.append([tp.partition for tp in tps]))
-    cluster.until(slow.assignment, slow)
-    former = slow.memberid()
-
-    other.subscribe([topic])
-    cluster.until(lambda: len(other.assignment()) == 2, other)  # only the other one polls
-
-    assert lost == []  # callbacks run in poll
-    event = cluster.event(slow)
-    assert event.error().code() == KafkaError._MAX_POLL_EXCEEDED  # type: ignore[union-attr]  # event() saw it
-    assert lost == [[0, 1]]
-    cluster.until(lambda: len(slow.assignment()) == 1 and len(other.assignment()) == 1, slow, other)
-    assert slow.memberid() != former
 
 
 def test_the_time_to_poll_begins_with_the_subscription(cluster: Cluster, topic: str, group: str) -> None:

@@ -82,14 +82,16 @@ class Shop:
 
 @pytest.fixture
 def open_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Shop]:
-    """Makes a shop on a backend; `url` for one on Redis."""
+    """Makes a shop on a backend; `url` of the servers that are not started by their clients."""
 
     def opened(backend: str, url: str = "", **streamstore: object) -> Shop:
-        table = {"data_dir": "shop", "session_timeout_ms": 2000, "patience_seconds": 60} | streamstore
+        session_ms = 6000 if backend == "kafka" else 2000  # Kafka's brokers take no less
+        table = {"data_dir": "shop", "session_timeout_ms": session_ms, "patience_seconds": 60} | streamstore
         config = tmp_path / "streamadapter.toml"
         config.write_text(
             f'backend = "{backend}"\n'
-            + (f'[redis]\nurl = "{url}"\n' if url else "")
+            + (f'[redis]\nurl = "{url}"\n' if backend == "redis" else "")
+            + (f'[kafka]\n"bootstrap.servers" = "{url}"\n' if backend == "kafka" else "")
             + f'[embedded]\npath = "log"\n[memory]\nname = "{tmp_path.name}"\n[streamstore]\n'
             + "".join(
                 f"{name} = {value!r}\n" if isinstance(value, int) else f'{name} = "{value}"\n'

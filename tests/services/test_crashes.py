@@ -47,9 +47,9 @@ def _replay_with(shop: Any, path: Path, disturb: Callable[[Processes, int], None
         return report_on(file, observer, shop.backend, time.monotonic() - began).as_json()
 
 
-@pytest.fixture(params=["embedded", "redis"])
+@pytest.fixture(params=["embedded", "redis", "kafka"])
 def shop(request: pytest.FixtureRequest, open_shop: Callable[..., Any]) -> Any:
-    url = request.getfixturevalue("own_redis").url if request.param == "redis" else ""
+    url = "" if request.param == "embedded" else request.getfixturevalue(f"own_{request.param}").url
     return open_shop(request.param, url, batch_size=3)  # small transactions: more moments to die between
 
 
@@ -84,12 +84,12 @@ def test_a_server_killed_and_restarted_loses_and_doubles_nothing(
     def kill(_fleet: Processes, number: int) -> None:
         if number != PIECES // 2:
             return
-        if shop.backend == "redis":
-            server: Server = request.getfixturevalue("own_redis")
+        if shop.backend == "embedded":
+            _kill_embedded(shop.config.parent / "log")  # its clients revive it
+        else:
+            server: Server = request.getfixturevalue(f"own_{shop.backend}")
             server.kill()
             server.start()
-        else:
-            _kill_embedded(shop.config.parent / "log")  # its clients revive it
 
     report = _replay_with(shop, real_day, kill)
 

@@ -1,10 +1,11 @@
-"""`streamstore replay` and `run` as people start them, on every backend that needs no cluster."""
+"""`streamstore replay` and `run` as people start them, on every backend."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import sqlalchemy as sa
 
 from streamadapter import Producer
 from streamadapter.admin import AdminClient
+from streamadapter.testing.kafka import KafkaServer
 from streamadapter.testing.servers import RedisServer, Server
 from streamstore.app import CONSUMERS, METADATA, SERVICES, ensure_topic, run_service
 from streamstore.database import Database
@@ -49,10 +51,16 @@ KEYS = [
 ]
 
 
-@pytest.fixture(params=["embedded", "redis", "memory"])
+@pytest.fixture(params=["redis", "kafka"])
+def shop_and_server(request: pytest.FixtureRequest, open_shop: Callable[..., Any]) -> tuple[Any, Server]:
+    server: Server = request.getfixturevalue(f"own_{request.param}")
+    return open_shop(request.param, server.url), server
+
+
+@pytest.fixture(params=["embedded", "redis", "memory", "kafka"])
 def shop(request: pytest.FixtureRequest, open_shop: Callable[..., Any]) -> Any:
-    if request.param == "redis":
-        return open_shop("redis", request.getfixturevalue("own_redis").url)
+    if request.param in ("redis", "kafka"):
+        return open_shop(request.param, request.getfixturevalue(f"own_{request.param}").url)
     return open_shop(request.param)
 
 
@@ -138,6 +146,28 @@ def test_the_report_is_what_an_independent_reading_of_the_file_gives(
     assert {key: report[key] for key in [*KEYS[1:9], "lag"]} == read_independently(real_day)
     assert len(list(shop.settings.outbox.glob("*.eml"))) == report["notification"]["sent"]
     assert not any(is_running(shop.settings.data_dir, name) for name in SERVICES)
+
+
+@pytest.mark.slow
+def test_one_line_of_the_config_file_moves_the_shop_and_its_report_stays_the_same(
+    open_shop: Callable[..., Any], real_day: Path, own_redis: RedisServer, own_kafka: KafkaServer
+) -> None:
+    shop = open_shop("embedded", session_timeout_ms=6000)
+    config = (
+        shop.config.read_text()
+        + f'[redis]\nurl = "{own_redis.url}"\n'
+        + f'[kafka]\n"bootstrap.servers" = "{own_kafka.bootstrap_servers}"\n'
+    )
+    reports = []
+    for backend in ("embedded", "memory", "redis", "kafka"):
+        shop.config.write_text(config.replace('backend = "embedded"', f'backend = "{backend}"'))
+        reports.append(_replay(shop, real_day))
+        shutil.rmtree(shop.settings.data_dir)  # the services' databases
+
+    assert [report.pop("backend") for report in reports] == ["embedded", "memory", "redis", "kafka"]
+    for report in reports:
+        del report["seconds"], report["orders_per_second"]
+    assert reports == reports[:1] * 4
 
 
 def test_a_second_replay_doubles_nothing_and_counts_its_repeats(open_shop: Callable[..., Any]) -> None:
@@ -281,13 +311,11 @@ def test_what_a_service_was_doing_when_it_failed_comes_again(
         assert observer.repeats()["inventory"] == 0
 
 
-def test_a_service_waits_for_a_server_that_is_not_up_yet(
-    open_shop: Callable[..., Any], own_redis: Server
-) -> None:
-    shop = open_shop("redis", own_redis.url)
-    own_redis.stop()
+def test_a_service_waits_for_a_server_that_is_not_up_yet(shop_and_server: tuple[Any, Server]) -> None:
+    shop, server = shop_and_server
+    server.stop()
     with _service(shop, "billing") as process:
-        own_redis.start()
+        server.start()
 
         _await_member(process, "billing")
         process.terminate()
@@ -344,15 +372,13 @@ def test_an_unknown_setting_is_an_error_that_names_the_nearest(open_shop: Callab
     assert done.stderr == "Error: streamstore.data_dri: no such setting; did you mean 'data_dir'?\n"
 
 
-def test_a_server_that_cannot_be_reached_is_a_clear_error(
-    open_shop: Callable[..., Any], own_redis: RedisServer
-) -> None:
-    shop = open_shop("redis", own_redis.url)
-    own_redis.stop()
+def test_a_server_that_cannot_be_reached_is_a_clear_error(shop_and_server: tuple[Any, Server]) -> None:
+    shop, server = shop_and_server
+    server.stop()
 
     done = _streamstore("replay", SAMPLE, "--config", shop.config, status=1)
 
-    assert f":{own_redis.port}" in done.stderr
+    assert f":{server.port}" in done.stderr
     assert "Traceback" not in done.stderr
 
 

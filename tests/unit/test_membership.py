@@ -137,7 +137,7 @@ def test_an_eager_newcomer_hears_nothing_until_it_has_its_whole_target(group: Gr
     assert show(second) == Event(Rebalance.ASSIGN, t(2, 3))
 
 
-def test_a_cooperative_newcomer_is_told_at_once_even_of_nothing_and_then_of_what_is_added(
+def test_cooperative_members_are_told_of_what_is_added_even_if_that_is_nothing(
     group: Group,
 ) -> None:
     first = alone(group)
@@ -149,7 +149,23 @@ def test_a_cooperative_newcomer_is_told_at_once_even_of_nothing_and_then_of_what
     group.beat(first)
     group.beat(second)
 
+    assert show(first) == Event(Rebalance.ASSIGN, ())
     assert show(first) is None
+    assert show(second) == Event(Rebalance.ASSIGN, t(2, 3))
+
+
+def test_a_kip_848_newcomer_is_told_nothing_until_it_gets_something(group: Group) -> None:
+    first = alone(group)
+    second = Membership(COOPERATIVE, 300, lambda: "n1", told_when_idle=False)
+    second.subscribe(["t"], group.now)
+    group.beat(second)
+    assert show(second) is None
+
+    group.beat(first)
+    assert show(first) == Event(Rebalance.REVOKE, t(2, 3))
+    group.beat(first)
+    group.beat(second)
+
     assert show(second) == Event(Rebalance.ASSIGN, t(2, 3))
 
 

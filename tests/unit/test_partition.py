@@ -45,7 +45,9 @@ def test_a_pause_goes_back_to_what_was_handed_out() -> None:
     while_paused = partition.fetchable
     partition.resume()
 
-    assert (while_paused, partition.fetchable) == (False, True)
+    assert (while_paused, partition.fetchable, partition.doubtful) == (False, False, True)
+    partition.doubtful = False  # its log was looked at: the records may be gone
+    assert partition.fetchable
     assert partition.version > before
     assert (partition.fetch_offset, partition.leader_epoch, partition.position) == (5, 3, 5)
 
@@ -78,6 +80,9 @@ def test_what_is_stored_is_uncommitted_until_it_was_sent() -> None:
 
     partition.sent_to_commit = 5
     assert partition.uncommitted() is None
+    partition.stored = 4  # after a seek
+    assert partition.uncommitted() is None
+    assert partition.to_commit() == Committed(4, 3, None, "log-1")
     partition.stored = 6
     assert partition.uncommitted() == Committed(6, 3, None, "log-1")
 

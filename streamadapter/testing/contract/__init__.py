@@ -21,7 +21,8 @@ What a backend cannot do stands in its `streamadapter.backend.Features` literal,
 was first run against a real broker, on confluent_kafka's own client.
 
 The file map: `subject.py` what is under test, `lab.py` clients and waiting, `member.py` a consumer in a process of its
-own, `plugin.py` options, fixtures and the report, `test_*.py` the scenarios by area.
+own, `rebalances.py` and `offsets.py` what scenarios about groups and about offsets share, `plugin.py` options, fixtures
+and the report, `test_*.py` the scenarios by area.
 """
 
 from __future__ import annotations

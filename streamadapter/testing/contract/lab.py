@@ -18,7 +18,7 @@ from streamadapter import (
     Producer,
     TopicPartition,
 )
-from streamadapter.admin import AdminClient, NewPartitions, NewTopic
+from streamadapter.admin import AdminClient, NewPartitions, NewTopic, OffsetSpec
 from streamadapter.testing.contract.member import Member
 from streamadapter.testing.servers import free_port
 
@@ -45,8 +45,9 @@ class Clients:
     Keyword arguments are properties, with underscores for dots: `group_instance_id="a"`.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, create_topic: Callable[[str, int], None] | None = None) -> None:
         self.url = url
+        self._create_topic = create_topic
         self._consumers: list[Consumer] = []
         self._sender: Producer | None = None
         self._producers: list[Producer] = []
@@ -57,6 +58,9 @@ class Clients:
 
     def create(self, topic: str, partitions: int = 1, **config: str) -> str:
         """Create a topic; returns its name. On return its partitions can be written to."""
+        if self._create_topic is not None:
+            self._create_topic(topic, partitions)
+            return topic
         self._done(self.admin.create_topics([NewTopic(topic, partitions, config=_dotted(config))]))
         self.until(lambda: self._partitions(topic) == partitions)
         return topic
@@ -75,9 +79,12 @@ class Clients:
         self._done(self.admin.delete_records([TopicPartition(topic, partition, before)]))
 
     def _partitions(self, topic: str) -> int:
-        """How many partitions have a leader: a Kafka broker hears of a new topic a little after its creation."""
+        """How many partitions have a leader that knows it: Kafka's brokers hear of a new topic a little later."""
         found = self.admin.list_topics(topic, timeout=PATIENCE_S).topics[topic].partitions.values()
-        return sum(partition.leader >= 0 and partition.error is None for partition in found)
+        led = [TopicPartition(topic, part.id) for part in found if part.leader >= 0 and part.error is None]
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # it has no annotations
+        ends = self.admin.list_offsets(dict.fromkeys(led, latest)) if led else {}
+        return sum(future.exception(PATIENCE_S) is None for future in ends.values())
 
     @staticmethod
     def _done(futures: dict[Any, Any]) -> None:
@@ -106,6 +113,12 @@ class Clients:
             self._sender.produce(topic, value, partition=partition, on_delivery=report, **rest)
         assert self._sender.flush(PATIENCE_S) == 0
         return [offset for message in reports if (offset := message.offset()) is not None]
+
+    def warm(self, producer: Producer, topic: str) -> None:
+        """Produce a record, b"first", to partition 0: from then on the producer knows the topic's partitions."""
+        producer.produce(topic, b"first", partition=0)
+        assert producer.flush(PATIENCE_S) == 0
+        assert values(self.log(topic)) == [b"first"]
 
     def log(self, topic: str, partition: int = 0) -> list[Message]:
         """Every record of a partition, in the order of the log, whose offsets have no holes."""
@@ -193,7 +206,7 @@ class Lab(Clients):
     """The clients of one scenario on the server under test, with names that nobody else uses."""
 
     def __init__(self, subject: Subject, directory: Path) -> None:
-        super().__init__(subject.url)
+        super().__init__(subject.url, subject.create_topic)
         self.features: Features = subject.features
         self._subject = subject
         self._directory = directory
@@ -271,6 +284,27 @@ def failure(future: Future[Any]) -> KafkaError:
         future.result(PATIENCE_S)
     error: KafkaError = caught.value.args[0]
     return error
+
+
+class Reports(list[Message]):
+    """An on_delivery callback that keeps the messages, which hold the error that was reported."""
+
+    def __call__(self, error: KafkaError | None, message: Message) -> None:
+        """Keep one."""
+        assert (error and error.code()) == ((own := message.error()) and own.code())
+        self.append(message)
+
+    def codes(self) -> list[int | None]:
+        """The code of each error, None for a record that was delivered."""
+        return [error.code() if (error := message.error()) else None for message in self]
+
+
+def code_of(call: Callable[[], object]) -> int:
+    """The code of the KafkaException that a call must raise."""
+    with pytest.raises(KafkaException) as caught:
+        call()
+    code: int = caught.value.args[0].code()
+    return code
 
 
 def _dotted(properties: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from streamadapter.testing.contract.lab import Lab
 
 pytest.register_assert_rewrite(
-    *(f"{__package__}.{path.stem}" for path in Path(__file__).parent.glob("test_*.py")), f"{__package__}.lab"
+    *(f"{__package__}.{path.stem}" for path in Path(__file__).parent.glob("test_*.py")),
+    f"{__package__}.lab",
+    f"{__package__}.offsets",
+    f"{__package__}.rebalances",
 )
 
 _PROPERTY = "contract"
@@ -58,6 +61,9 @@ def lab(subject: Subject, tmp_path: Path, request: pytest.FixtureRequest) -> Ite
     request.node.user_properties.append((_PROPERTY, scenario))
     from streamadapter.testing.contract.lab import Lab  # not when pytest starts, for tests of something else
 
+    for name in (area, request.function.__name__):
+        if name in subject.unsupported:
+            pytest.skip(f"{subject.server}: {subject.unsupported[name]}")
     lab = Lab(subject, tmp_path)
     yield lab
     lab.close()

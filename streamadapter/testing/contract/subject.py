@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from streamadapter.registry import backend_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from streamadapter.backend import Features
@@ -57,12 +57,16 @@ class Subject:
 
     url: of a server that all scenarios share; they use topics and groups of their own. own_server: starts a server
     with its data in the directory given, and ends it on exit; None: scenarios that need one are skipped.
-    server: its name and version, for the report.
+    server: its name and version, for the report. unsupported: of a stand-in for the real server, scenarios (as their
+    functions are called) and whole areas that it cannot run, and why. create_topic(name, partitions): for one
+    that topics cannot be created on with an admin client.
     """
 
     url: str
     own_server: Callable[[Path], AbstractContextManager[OwnServer]] | None = None
     server: str = ""
+    unsupported: Mapping[str, str] = field(default_factory=dict)
+    create_topic: Callable[[str, int], None] | None = None
 
     @property
     def features(self) -> Features:

@@ -344,6 +344,7 @@ BAD_CALLS: list[tuple[type[Exception], Callable[[Any], object]]] = [
     (ValueError, lambda a: a.describe_configs([])),
     (ValueError, lambda a: a.describe_configs(["t"])),
     (ValueError, lambda a: a.describe_configs([ConfigResource("topic", "")])),
+    (TypeError, lambda a: a.describe_configs([ConfigResource("topic", 5)])),  # type: ignore[arg-type]  # that is the point
     (ValueError, lambda a: a.describe_configs([ConfigResource("group", "")])),
     (ValueError, lambda a: a.incremental_alter_configs([])),
     (TypeError, lambda a: a.incremental_alter_configs(["t"])),

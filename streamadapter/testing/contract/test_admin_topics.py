@@ -137,6 +137,7 @@ def test_a_topic_named_twice_in_one_request_is_refused(lab: Lab) -> None:
 
     assert failure(futures[topic]) == KafkaError.INVALID_REQUEST
     assert len(futures) == 1
+    lab.until(lambda: len(lab.admin) == 0)
     assert not exists(lab, topic)
 
 
@@ -293,6 +294,12 @@ def test_a_description_has_the_topics_id_and_its_partitions(lab: Lab) -> None:
     assert failure(futures[unknown]) == KafkaError.UNKNOWN_TOPIC_OR_PART
 
 
+def test_a_topic_named_twice_is_not_described(lab: Lab) -> None:
+    [future] = lab.admin.describe_topics(TopicCollection(["t", "t"])).values()
+
+    assert failure(future) == KafkaError._INVALID_ARG
+
+
 def test_describing_nothing_answers_nothing(lab: Lab) -> None:
     assert lab.admin.describe_topics(TopicCollection([])) == {}
 
@@ -317,6 +324,7 @@ BAD_CALLS: list[tuple[type[Exception], Callable[[Any], object]]] = [
     (ValueError, lambda a: a.create_partitions([NewPartitions("t", 0)])),
     (TypeError, lambda a: a.describe_topics(["t"])),
     (ValueError, lambda a: a.describe_topics(TopicCollection([""]))),
+    (TypeError, lambda a: a.describe_topics(TopicCollection([1]))),  # type: ignore[list-item]  # that is the point
     (TypeError, lambda a: a.describe_topics(TopicCollection(["t"]), include_authorized_operations="yes")),
 ]
 

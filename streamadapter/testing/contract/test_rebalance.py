@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from streamadapter import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
-from streamadapter.testing.contract.lab import MEMBER, assigned, values
+from streamadapter.testing.contract.lab import MEMBER, assigned, only, values
 from streamadapter.testing.contract.rebalances import (
+    COOPERATIVE,
+    KIP_848,
     RANGE,
     Diary,
     by_partition,
@@ -92,6 +94,30 @@ def test_incremental_members_are_told_only_what_moves(lab: Lab, protocol: dict[s
     )  # a rebalance ends with an on_assign, also for the loser
     assert of_a.meanwhile[revoked : revoked + 2] == [set(everything), set(kept)]
     assert of_a.meanwhile[-1] == set(everything)
+
+
+@every_protocol
+def test_a_newcomer_for_whom_there_is_nothing_is_told_so_by_classic_protocols_only(
+    lab: Lab, protocol: dict[str, Any]
+) -> None:
+    topic, group = lab.topic(1), lab.group()
+    a, b = lab.consumer(group, **protocol), lab.consumer(group, **protocol)
+    of_a, of_b = Diary(), Diary()
+    a.subscribe([topic], **of_a.callbacks())
+    share(lab, topic, 1, a)
+
+    b.subscribe([topic], **of_b.callbacks())
+
+    lab.until(lambda: len(only(lab.admin.describe_consumer_groups([group])).members) == 2, a, b)
+    if protocol == KIP_848:
+        lab.silence(b)
+        assert (of_a.entries, of_b.entries) == ([("assign", [(topic, 0)])], [])
+    elif protocol == COOPERATIVE:
+        lab.until(lambda: of_b.entries == [("assign", [])], a, b)
+        assert of_a.moves == [("assign", [(topic, 0)])]
+    else:  # the newcomer may be the one that gets the partition
+        everybody = [[("assign", [])], [("assign", [(topic, 0)])]]
+        lab.until(lambda: sorted([of_a.entries[-1:], of_b.entries[-1:]]) == everybody, a, b)
 
 
 @incremental
