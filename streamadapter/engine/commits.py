@@ -53,8 +53,8 @@ class Committer:
                 request.done(error)
 
     def _attempt(self, request: CommitRequest) -> StoreError | None:
-        if self._state.fatal is not None:
-            return StoreError(KafkaError._FATAL, str(self._state.fatal))
+        if self._state.fenced is not None:
+            return self._state.fenced
         if request.member_id is None:
             return StoreError(
                 KafkaError.UNKNOWN_MEMBER_ID,

@@ -75,8 +75,8 @@ class EngineConsumer(ConsumerOffsets):
             )
 
     def _check_fatal(self) -> None:
-        if self._state.fatal is not None:
-            raise kafka_exception(KafkaError._FATAL, str(self._state.fatal))
+        if (fatal := self._state.fenced) is not None:
+            raise fatal.kafka_exception()
 
     # -- subscription
 

@@ -78,6 +78,11 @@ class ConsumerState:
         self.for_app = threading.Condition(self.lock)
         self.for_loop = threading.Condition(self.lock)
 
+    @property
+    def fenced(self) -> StoreError | None:
+        """The error of a consumer whose place another one has taken; other fatal errors are told by poll() alone."""
+        return self.fatal if self.fatal is not None and self.fatal.code == KafkaError._FATAL else None
+
     # -- signals
 
     def nudge(self) -> None:

@@ -67,10 +67,11 @@ def test_a_topic_made_anew_under_a_reader_is_another_log(
     cluster: Cluster, topic: str, group: str, errors: list[KafkaError]
 ) -> None:
     cluster.create(topic)
-    cluster.produce(topic, *"old")
+    cluster.produce(topic, *"older one")
     consumer = cluster.consumer(group, error_cb=errors.append, topic_metadata_refresh_interval_ms=100)
     consumer.subscribe([topic])
-    cluster.take(consumer, 3)
+    cluster.take(consumer, 9)
+    consumer.commit(asynchronous=False)
 
     cluster.delete(topic)
     cluster.create(topic)
@@ -83,6 +84,8 @@ def test_a_topic_made_anew_under_a_reader_is_another_log(
         if message.error() is None:
             values.append(message.value())
     assert values == [b"n", b"e", b"w", b"e", b"r"]
+    consumer.commit(asynchronous=False)  # though it is a lower offset than was committed of the old one
+    assert cluster.committed(group) == {(topic, 0): 5}
 
 
 def test_the_end_of_the_log_below_the_committed_offset_is_a_truncation(

@@ -98,3 +98,17 @@ def test_a_log_emptied_under_a_paused_reader_is_noticed_without_a_new_record(
     assert [e.code() for e in errors] == [KafkaError.OFFSET_OUT_OF_RANGE]
     cluster.produce(ready, "new")
     assert [m.offset() for m in cluster.take(consumer, 1)] == [13]
+
+
+def test_after_a_reset_to_before_the_committed_offset_commits_go_on_from_there(
+    cluster: Cluster, ready: str, group: str
+) -> None:
+    """Here librdkafka commits nothing until it has passed the offset that was out of range."""
+    consumer = cluster.consumer(group, enable_auto_commit=False)
+    consumer.commit(offsets=[TopicPartition(ready, 0, 50)], asynchronous=False)
+    consumer.assign(tps(ready, 0))
+    cluster.take(consumer, 2)
+
+    consumer.commit(asynchronous=False)
+
+    assert cluster.committed(group) == {(ready, 0): 2}

@@ -99,6 +99,8 @@ def test_a_pause_outlasts_the_assignment(lab: Lab) -> None:
     consumer.incremental_assign([TopicPartition(topic, 0, 5)])
     again()
     consumer.resume(parts(topic, 0))
+    consumer.assign([TopicPartition(topic, 0, 6)])
+    assert taken(lab, consumer, 1) == [6]
     consumer.unassign()
     consumer.pause(parts(topic, 0))
     consumer.assign([TopicPartition(topic, 0, 5)])

@@ -250,6 +250,13 @@ def test_the_offset_that_was_committed_is_the_one_that_is_left_after_a_reset(lab
 # -- a topic made anew
 
 
+def make_anew(lab: Lab, topic: str) -> None:
+    """Create what was deleted. A Kafka broker may append to the old log until it has put the new one in its place."""
+    lab.create(topic)
+    tp, asking = TopicPartition(topic, 0), lab.consumer(lab.group())
+    lab.until(lambda: asking.get_watermark_offsets(tp, PATIENCE_S) == (0, 0))
+
+
 def test_a_reader_of_a_topic_made_anew_begins_at_its_first_record(lab: Lab) -> None:
     topic = ten(lab)
     consumer = lab.consumer(lab.group(), enable_auto_commit=False, topic_metadata_refresh_interval_ms=500)
@@ -261,7 +268,7 @@ def test_a_reader_of_a_topic_made_anew_begins_at_its_first_record(lab: Lab) -> N
         error = lab.event(consumer).error()
         assert error is not None
         assert error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
-    lab.create(topic)
+    make_anew(lab, topic)
     lab.produce(topic, "n0", "n1", "n2")
 
     messages = lab.take(consumer, 3)
@@ -277,7 +284,7 @@ def test_a_group_that_read_a_topic_before_it_was_made_anew_reads_all_of_the_new_
     first.close()
 
     lab.delete(topic)
-    lab.create(topic)
+    make_anew(lab, topic)
     lab.produce(topic, *(f"n{i}" for i in range(12)))  # more than it has committed of the old one
     second = lab.consumer(group)
     second.subscribe([topic])
