@@ -36,6 +36,8 @@ def _running(kind: type[S], directory: Path, options: dict[str, str]) -> Iterato
         yield server
 
 
+# Members of the new group protocol (KIP-848) hear of a rebalance by heartbeat: every 5 s as shipped, which is waiting.
+_SWIFT = {"group.consumer.heartbeat.interval.ms": "500", "group.consumer.min.heartbeat.interval.ms": "500"}
 _DURABLE = {"appendonly": "yes", "appendfsync": "always"}
 
 
@@ -54,7 +56,7 @@ def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
     """A Kafka broker shared by all tests, as `redis_server`; topics take a while to delete, so use your own."""
-    yield from _running(KafkaServer, tmp_path_factory.mktemp("kafka"), {})
+    yield from _running(KafkaServer, tmp_path_factory.mktemp("kafka"), _SWIFT)
 
 
 @pytest.fixture(scope="session")

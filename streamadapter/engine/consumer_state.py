@@ -183,7 +183,7 @@ class ConsumerState:
 
     def commit_deadline(self) -> float:
         """Until when a commit asked for now is retried: then the session has ended, as librdkafka reckons too."""
-        return time.monotonic() + self.settings["session.timeout.ms"] / 1000
+        return time.monotonic() + float(self.settings["session.timeout.ms"]) / 1000
 
     def mark_sent(self, offsets: Mapping[TP, Committed]) -> Sequence[tuple[Partition, int]]:
         """Note that these offsets are on their way; answers what `unmark_sent` takes back."""
