@@ -1,8 +1,9 @@
 """A group member in a process of its own, for scenarios that stop or kill one.
 
-    python -m streamadapter.testing.contract.member CONF TOPIC...     (CONF: properties as JSON)
+    python -m streamadapter.testing.contract.member TOPIC...
 
-It polls, and notes what it sees on stdout; on stdin it takes commands. Both are JSON objects, one a line:
+It reads its properties from stdin, for a password is nothing for a command line. Then it polls, and notes what it sees
+on stdout; on stdin it takes commands. All are JSON objects, one a line:
 
 | command                                    | what it does, and notes                                     |
 |--------------------------------------------|-------------------------------------------------------------|
@@ -38,11 +39,12 @@ class Member:
 
     def __init__(self, conf: Mapping[str, Any], topics: Sequence[str]) -> None:
         self._process = subprocess.Popen(  # noqa: S603  this very module
-            [sys.executable, "-m", __name__, json.dumps(conf), *topics],
+            [sys.executable, "-m", __name__, *topics],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
+        self._send(conf)
         self.notes: list[dict[str, Any]] = []
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -58,8 +60,11 @@ class Member:
 
     def tell(self, do: str, **arguments: Any) -> None:
         """Give it a command."""
+        self._send({"do": do, **arguments})
+
+    def _send(self, what: Mapping[str, Any]) -> None:
         assert self._process.stdin
-        self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+        self._process.stdin.write(json.dumps(what) + "\n")
         self._process.stdin.flush()
 
     def pause(self) -> None:
@@ -114,11 +119,12 @@ def _listen(commands: queue.SimpleQueue[dict[str, Any]]) -> None:
     commands.put({"do": "end"})
 
 
-def main(conf: str, *topics: str) -> None:
+def main(*topics: str) -> None:
     """Be a member."""
+    conf = json.loads(sys.stdin.readline())
     commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(commands,), daemon=True).start()
-    consumer = Consumer(json.loads(conf))
+    consumer = Consumer(conf)
     consumer.subscribe(
         list(topics), on_assign=_noting("assign"), on_revoke=_noting("revoke"), on_lost=_noting("lost")
     )
