@@ -52,6 +52,11 @@ class Features:
     survives_restart: bool = _feature("The log outlives the server process")
     stays_down: bool = _feature("A server that was killed stays down until somebody starts it")
     replicas: bool = _feature("acks=all can wait for copies")
+    always_idempotent: bool = _feature(
+        "A producer's own retries never write a record twice, whatever enable.idempotence says", default=False
+    )
+    transactions: bool = _feature("Transactions (transactional.id)")
+    statistics: bool = _feature("Statistics (statistics.interval.ms, stats_cb)")
     compaction: bool = _feature("Topics can be compacted (cleanup.policy=compact)")
     server_configs: bool = _feature("Configs of brokers and groups can be set through the admin client")
     server_rights: bool = _feature("ACLs, SCRAM users and leader elections can be asked for")

@@ -4,6 +4,9 @@ from streamadapter.backend import Features
 
 FEATURES = Features(
     name="redis",
+    always_idempotent=True,
+    transactions=False,
+    statistics=False,
     compaction=False,
     server_configs=False,
     server_rights=False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import subprocess
 import sys
@@ -65,14 +64,6 @@ def test_a_property_that_librdkafka_does_not_know_is_refused(kafka_url: str, nam
     error = refused(Producer, {"bootstrap.servers": kafka_url, name: "x"})
     assert error.code() == KafkaError._INVALID_ARG
     assert name in error.str()
-
-
-def test_a_property_that_only_librdkafka_knows_goes_through(kafka_url: str) -> None:
-    statistics: list[str] = []
-    conf = {"bootstrap.servers": kafka_url, "statistics.interval.ms": 50, "stats_cb": statistics.append}
-    with Producer(conf) as producer:
-        Clients.until(lambda: producer.poll(0.05) is not None and statistics)
-    assert json.loads(statistics[0])["type"] == "producer"
 
 
 def test_an_empty_group_id_is_an_error_and_not_the_end_of_the_process(kafka_url: str) -> None:

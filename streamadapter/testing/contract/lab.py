@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from contextlib import ExitStack
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -19,6 +20,7 @@ from streamadapter import (
     TopicPartition,
 )
 from streamadapter.admin import AdminClient, NewPartitions, NewTopic, OffsetSpec
+from streamadapter.backend import Features
 from streamadapter.testing.contract.member import Member
 from streamadapter.testing.servers import free_port
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from streamadapter.backend import TP, Features
+    from streamadapter.backend import TP
     from streamadapter.testing.contract.subject import OwnServer, Subject
 
 T = TypeVar("T")
@@ -207,14 +209,15 @@ class Lab(Clients):
 
     def __init__(self, subject: Subject, directory: Path) -> None:
         super().__init__(subject.url, subject.create_topic)
-        self.features: Features = subject.features
+        self.features = subject.features
         self._subject = subject
         self._directory = directory
 
     def need(self, feature: str) -> None:
         """Skip the scenario unless the backend has this feature, a field of `Features`."""
         if not getattr(self.features, feature):
-            pytest.skip(f"{self.features.name}: not {feature}")
+            [doc] = [field.metadata["doc"] for field in fields(Features) if field.name == feature]
+            pytest.skip(f"{self.features.name}: does not hold here: {doc}")
 
     def topic(self, partitions: int = 1, **config: str) -> str:
         """A new topic."""

@@ -124,4 +124,5 @@ class _Results:
                 }
                 for (backend, area, scenario), (outcome, reason) in sorted(self._outcomes.items())
             ]
-            Path(self._path).write_text(json.dumps(rows, indent=1) + "\n")
+            lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+            Path(self._path).write_text(f"[\n{lines}\n]\n")

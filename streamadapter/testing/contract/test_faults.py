@@ -134,6 +134,27 @@ def test_an_idempotent_producer_stores_each_record_once_and_in_order_through(
     assert read_all(direct, topic) == list(enumerate(sent))
 
 
+def test_a_lost_reply_doubles_a_record_only_where_idempotence_has_to_be_asked_for(lab: Lab) -> None:
+    server = lab.own_server(proxied=True)
+    assert server.proxy is not None
+    assert server.proxied_url is not None
+    direct = lab.clients_of(server.url)
+    topic = direct.create("orders")
+    producer = lab.clients_of(server.proxied_url).producer(**HASTY)
+    reports = Reports(producer, topic)
+    reports.produce(b"first")
+    assert producer.flush(PATIENCE_S) == 0
+
+    server.proxy.drop_replies(1)
+    reports.produce(b"second")
+    assert producer.flush(PATIENCE_S) == 0
+
+    assert server.proxy.counts["replies dropped"] == 1
+    assert reports.errors == []
+    stored = [value for _, value in read_all(direct, topic)]
+    assert stored == [b"first", b"second"] + ([] if lab.features.always_idempotent else [b"second"])
+
+
 @through_faults
 def test_a_consumer_gets_each_record_once_and_in_order_through(
     lab: Lab, faults: Faults, counted: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -242,6 +243,19 @@ def test_text_and_python_values_mean_the_same(lab: Lab) -> None:
         assert producer.flush(PATIENCE_S) == 0
 
     assert values(lab.log(topic)) == [b"v", b"v"]
+
+
+def test_statistics_are_given_or_refused(lab: Lab) -> None:
+    statistics: list[str] = []
+    properties = {"statistics_interval_ms": 50, "stats_cb": statistics.append}
+    if not lab.features.statistics:
+        assert code_of(lambda: lab.producer(**properties)) == KafkaError._INVALID_ARG
+        return
+
+    producer = lab.producer(**properties)
+    lab.until(lambda: producer.poll(0.05) is not None and statistics)
+
+    assert json.loads(statistics[0])["type"] == "producer"
 
 
 def test_transactions_need_a_transactional_id(lab: Lab) -> None:
