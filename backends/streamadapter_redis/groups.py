@@ -92,10 +92,11 @@ class GroupPart(Execution):
             found[topic, int(partition)] = _decode_committed(value)
         return found
 
-    def delete_offsets(self, group: str, tps: Sequence[TP]) -> None:
-        """Forget committed offsets."""
-        if tps:
-            self._one("HDEL", self.keys.group_offsets(group), *(f"{t}:{p}" for t, p in tps))
+    def delete_offsets(self, groups: Sequence[str], tps: Sequence[TP]) -> None:
+        """Forget committed offsets, group by group."""
+        fields = [f"{topic}:{partition}" for topic, partition in tps]
+        if fields:
+            self._all([("HDEL", self.keys.group_offsets(group), *fields) for group in groups])
 
     def _group_keys(self, group: str) -> list[str]:
         return [self.keys.group_state(group), self.keys.group_deadlines(group), self.keys.group_signal(group)]

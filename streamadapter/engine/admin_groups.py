@@ -89,7 +89,7 @@ def delete_offsets(store: LogStore, group: str, tps: Sequence[TP]) -> None:
         )
     if not state.members and group not in store.groups():
         raise StoreError(KafkaError.GROUP_ID_NOT_FOUND, f'Group "{group}" does not exist')
-    store.delete_offsets(group, tps)
+    store.delete_offsets([group], tps)
 
 
 def legacy_groups(store: LogStore, group: str | None) -> list[GroupMetadata]:

@@ -91,12 +91,13 @@ def _planned(new: NewTopic) -> TopicInfo:
 
 
 def deletion(store: LogStore, topics: Sequence[str]) -> Work[str, None]:
-    """Delete topics, and what groups have committed of them.
+    """Delete topics, and what groups have committed of them, as Kafka does.
 
-    A topic that an earlier attempt saw, and that is gone, was deleted by it.
+    A topic that an earlier attempt saw, and that is gone, was deleted by it. If only the offsets stay behind, nothing
+    is unsafe: each names the log that it is of.
     """
     repeated = _repeated(topics)
-    seen: set[str] = set()
+    seen: dict[str, TopicInfo] = {}
 
     def attempt(names: list[str]) -> Mapping[str, StoreError | None]:
         known = store.topics().topics
@@ -104,22 +105,13 @@ def deletion(store: LogStore, topics: Sequence[str]) -> Work[str, None]:
         def delete(name: str) -> None:
             _check_once(name, repeated)
             if name in known or name not in seen:
-                find_topic(known, name)
-                seen.add(name)
+                seen[name] = find_topic(known, name)
                 store.delete_topic(name)
-            _forget_offsets(store, name)
+            store.delete_offsets(store.groups(), [(name, p) for p in range(seen[name].partitions)])
 
         return each(names, delete)
 
     return attempt
-
-
-def _forget_offsets(store: LogStore, topic: str) -> None:
-    """As Kafka does. Safety does not hang on it: a committed offset names the log that it is of."""
-    for group in store.groups():
-        stale = [tp for tp in store.committed(group) if tp[0] == topic]
-        if stale:
-            store.delete_offsets(group, stale)
 
 
 def growth(store: LogStore, new_partitions: Sequence[NewPartitions], validate_only: bool) -> Work[str, None]:

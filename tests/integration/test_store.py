@@ -502,7 +502,7 @@ def test_only_a_live_member_commits_and_anybody_while_there_is_none(store: LogSt
         assert error.value.code == KafkaError.UNKNOWN_MEMBER_ID
     assert store.committed("g") == offsets | {("orders", 0): Committed(6, metadata="")}
     store.group_update("g", version, b"s", {}, [])
-    store.delete_offsets("g", [("orders", 1)])
+    store.delete_offsets(["g"], [("orders", 1)])
     assert store.committed("g").keys() == {("orders", 0)}
 
 
