@@ -49,7 +49,10 @@ def subject(request: pytest.FixtureRequest) -> Subject:
     """What is under test; a backend's own tests override it."""
     url = request.config.getoption("--backend-url")
     if not url:
-        pytest.fail("give --backend-url URL, or a fixture `subject` that returns a Subject", pytrace=False)
+        pytest.exit(
+            "give --backend-url URL, or a fixture `subject` that returns a Subject",
+            pytest.ExitCode.USAGE_ERROR,
+        )
     return Subject(url)
 
 
