@@ -55,6 +55,9 @@ class Features:
     always_idempotent: bool = _feature(
         "A producer's own retries never write a record twice, whatever enable.idempotence says", default=False
     )
+    bounded_commits: bool = _feature(
+        "A synchronous commit() always ends, also when the server hangs or stays away", default=False
+    )
     transactions: bool = _feature("Transactions (transactional.id)")
     statistics: bool = _feature("Statistics (statistics.interval.ms, stats_cb)")
     compaction: bool = _feature("Topics can be compacted (cleanup.policy=compact)")

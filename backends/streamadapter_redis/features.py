@@ -5,6 +5,7 @@ from streamadapter.backend import Features
 FEATURES = Features(
     name="redis",
     always_idempotent=True,
+    bounded_commits=True,
     transactions=False,
     statistics=False,
     compaction=False,
