@@ -156,11 +156,12 @@ def test_a_producer_closed_while_others_produce_loses_nothing_it_accepted(lab: L
     producer = lab.producer(enable_idempotence=True)
     lab.forget(producer)
     accepted: list[list[bytes]] = [[], [], [], []]
+    enough = 20_000  # of which four fit into the queue; a thread may get there before close() gets its turn
     reported: list[bytes | None] = []
 
     def publish(number: int) -> None:
         mine = accepted[number]
-        while len(mine) < 20_000:
+        while len(mine) < enough:
             value = b"%d %d" % (number, len(mine))
             producer.produce(topic, value, on_delivery=lambda _, m: reported.append(m.value()))
             mine.append(value)
@@ -170,8 +171,8 @@ def test_a_producer_closed_while_others_produce_loses_nothing_it_accepted(lab: L
         lab.until(lambda: sum(map(len, accepted)) >= 1000)
         assert producer.close() is True
 
-    failures = [future.exception() for future in publishing]
-    assert [type(failure) for failure in failures] == [RuntimeError] * 4
+    for future, mine in zip(publishing, accepted, strict=True):
+        assert isinstance(future.exception(), RuntimeError) or len(mine) == enough
     stored = values(lab.log(topic))
     assert reported == stored
     for number in range(4):
