@@ -20,6 +20,43 @@ TIMES = [1_700_000_000_000 + i // 50 for i in range(RECORDS)]
 NOTHING: list[None] = [None] * RECORDS
 
 
+class Collector:
+    """A client whose produce() costs next to nothing."""
+
+    def produce(
+        self,
+        topic,
+        value=None,
+        key=None,
+        partition=-1,
+        callback=None,
+        on_delivery=None,
+        timestamp=0,
+        headers=None,
+    ):  # type: ignore[no-untyped-def]
+        pass
+
+
+class Delegating:
+    """A facade that hands every call on, as `streamadapter.delegation` avoids."""
+
+    def __init__(self) -> None:
+        self._client = Collector()
+
+    def produce(
+        self,
+        topic,
+        value=None,
+        key=None,
+        partition=-1,
+        callback=None,
+        on_delivery=None,
+        timestamp=0,
+        headers=None,
+    ):  # type: ignore[no-untyped-def]
+        self._client.produce(topic, value, key, partition, callback, on_delivery, timestamp, headers)
+
+
 class Slots:
     """The obvious Message: a class with __slots__ and a constructor in Python."""
 
@@ -62,6 +99,14 @@ def main() -> None:
             lambda kind=kind: [  # type: ignore[misc]  # mypy cannot see the default's type
                 kind("topic", 0, n, k, v, None, None, t, None, 0)
                 for n, (k, v, t) in enumerate(zip(KEYS, VALUES, TIMES, strict=True))
+            ],
+        )
+    direct, delegated = Collector(), Delegating()
+    for kind, produce in (("its own method", direct.produce), ("one that delegates", delegated.produce)):
+        measure(
+            f"produce() of a facade, {kind}",
+            lambda produce=produce: [  # type: ignore[misc]  # mypy cannot see the default's type
+                produce("topic", value, key) for value, key in zip(VALUES, KEYS, strict=True)
             ],
         )
 

@@ -6,7 +6,7 @@ Everything else is theirs, untouched: properties, callbacks, messages, errors.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
@@ -21,6 +21,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from streamadapter.engine.admin_checks import check_flag, seconds
+from streamadapter.engine.calls import Calls
 from streamadapter.engine.columns import as_records
 from streamadapter.engine.produce_args import check_messages, produce_each
 from streamadapter.errors import kafka_exception
@@ -39,7 +40,6 @@ Callback = Callable[[KafkaError | None, confluent_kafka.Message], Any]
 _NATIVE_FIELDS = {"value", "key", "headers", "callback"}
 _LAG_TIMEOUT_S = 5.0
 _EARLIEST = ("earliest", "smallest", "beginning")
-_ADMIN_THREADS = 4
 
 
 class KafkaClients:
@@ -197,7 +197,8 @@ class KafkaAdmin:
     def __init__(self, conf: dict[str, Any]) -> None:
         self._admin: AdminClient | None = AdminClient(conf)
         self._conf = conf
-        self._threads = ThreadPoolExecutor(_ADMIN_THREADS, thread_name_prefix="streamadapter-kafka-admin")
+        # For the one request that is not librdkafka's. No retries: only a log store's errors are repeated.
+        self._calls = Calls(backoff_ms=0, max_backoff_ms=0)
 
     @property
     def _open(self) -> AdminClient:
@@ -209,7 +210,7 @@ class KafkaAdmin:
         return getattr(self._open, name)
 
     def __len__(self) -> int:
-        return len(self._open)  # type: ignore[arg-type]  # its stub lacks it
+        return len(self._open) + len(self._calls)  # type: ignore[arg-type]  # the stub of the first lacks it
 
     def list_consumer_group_offsets(
         self,
@@ -224,8 +225,8 @@ class KafkaAdmin:
         timeout = seconds("request_timeout", request_timeout, self._timeout())
         (request,) = list_consumer_group_offsets_request
         return {
-            request.group_id: self._threads.submit(
-                committed_offsets, self._conf, request, require_stable, timeout
+            request.group_id: self._calls.start_one(
+                lambda: committed_offsets(self._conf, request, require_stable, timeout), timeout
             )
         }
 
@@ -251,7 +252,6 @@ class KafkaAdmin:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._admin = None
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _conf(url: str, settings: Settings) -> dict[str, Any]:

@@ -216,6 +216,17 @@ def test_tls_and_sasl_are_librdkafkas(secure_broker: tuple[str, Path], topic: st
     assert errors[0].code() == KafkaError._AUTHENTICATION
 
 
+def test_a_program_ends_though_an_answer_about_a_group_is_still_to_come() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        program = (
+            "from streamadapter import AdminClient, ConsumerGroupTopicPartitions\n"
+            f"admin = AdminClient({{'bootstrap.servers': 'kafka://127.0.0.1:{silent.getsockname()[1]}'}})\n"
+            "admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions('g')], request_timeout=3000)\n"
+            "assert len(admin) == 1\n"
+        )
+        subprocess.run([sys.executable, "-c", program], check=True, timeout=PATIENCE_S)
+
+
 ASK_AGAIN_AND_AGAIN = """
 import sys
 from streamadapter import AdminClient, ConsumerGroupTopicPartitions, KafkaException
