@@ -18,13 +18,14 @@ from streamstore.billing import Billing
 from streamstore.database import Database, Service, StoppedError, persistently
 from streamstore.inventory import Inventory
 from streamstore.notification import Notification
+from streamstore.order import outbox
 from streamstore.runner import consume_orders
 from streamstore.settings import Settings
 
 log = logging.getLogger(__name__)
 
 CONSUMERS: Mapping[str, Callable[[Settings], Service]] = {
-    "inventory": lambda _settings: Inventory(),
+    "inventory": Inventory,
     "billing": lambda _settings: Billing(),
     "notification": Notification,
     "analytics": lambda _settings: Analytics(),
@@ -33,7 +34,8 @@ METADATA: Mapping[str, sa.MetaData] = {
     module.NAME: module.METADATA for module in (order, inventory, billing, notification, analytics)
 }
 SERVICES = (order.NAME, *CONSUMERS)
-"""The services' names; a consumer's is also its group's."""
+"""The five of the shop's orders; a consumer's name is also its group's."""
+ALL = SERVICES
 
 REQUEST_SECONDS = 10.0
 UNREACHABLE = (
@@ -46,17 +48,17 @@ UNREACHABLE = (
 )
 
 
-def run_service(name: str, settings: Settings, stop: Event) -> None:
-    """Run the service until `stop` is set, then leave cleanly.
+def run_service(name: str, settings: Settings, stop: Event, *, http: bool = True) -> None:
+    """Run the service until `stop` is set, then leave cleanly; without `http` its interface stays closed.
 
     A server or database that cannot be reached is waited for; whoever supervises the service decides for how
     long. Raises KafkaException when waiting cannot help (wrong password, bad configuration).
     """
     try:
-        persistently(partial(ensure_topic, settings), f"{name}: reaching the server", stop, may_recover)
+        persistently(partial(ensure_topics, settings), f"{name}: reaching the server", stop, may_recover)
         if name == order.NAME:
             with _opened(name, order.METADATA, settings, stop) as database:
-                order.publish_orders(database, settings, stop)
+                outbox.publish_orders(database, settings, stop)
         else:
             service = CONSUMERS[name](settings)
             with _opened(name, service.metadata, settings, stop) as database:
@@ -65,16 +67,16 @@ def run_service(name: str, settings: Settings, stop: Event) -> None:
         log.info("%s stopped; what it was doing comes again", name)
 
 
-def ensure_topic(settings: Settings) -> None:
-    """Create the topic if it is missing. Raises KafkaException, within some ten seconds, if that cannot be done."""
-    topic = NewTopic(settings.topic, num_partitions=settings.partitions)
+def ensure_topics(settings: Settings) -> None:
+    """Create topics that are missing. Raises KafkaException, within some ten seconds, if that cannot be done."""
+    topics = [NewTopic(name, num_partitions=settings.partitions) for name in settings.topics]
     with AdminClient({}) as admin:
-        future = admin.create_topics([topic], request_timeout=REQUEST_SECONDS)[settings.topic]
-        try:
-            future.result(REQUEST_SECONDS * 2)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise
+        for future in admin.create_topics(topics, request_timeout=REQUEST_SECONDS).values():
+            try:
+                future.result(REQUEST_SECONDS * 2)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
 
 
 def may_recover(error: Exception) -> bool:

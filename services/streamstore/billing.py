@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import sqlalchemy as sa
 
-from streamstore.database import Money, handled_table, insert_rows
+from streamstore.database import Money, handled_table, insert_rows, read_column
 from streamstore.orders import Order
 
 NAME = "billing"
 METADATA = sa.MetaData()
 HANDLED = handled_table(METADATA, NAME)
 INVOICE, CREDIT_NOTE = "invoice", "credit note"
+OUTCOMES = {INVOICE: "invoiced", CREDIT_NOTE: "credited"}
 DOCUMENTS = sa.Table(
     "billing_documents",
     METADATA,
@@ -75,3 +76,8 @@ class Billing:
                 for position, line in enumerate(order.lines, start=1)
             ],
         )
+
+    def outcomes(self, connection: sa.Connection, event_ids: Collection[str]) -> dict[str, str]:
+        """Invoiced, or credited."""
+        kinds = read_column(connection, DOCUMENTS.c.event_id, DOCUMENTS.c.kind, event_ids)
+        return {event_id: OUTCOMES[kind] for event_id, kind in kinds.items()}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -80,6 +80,10 @@ class Service(Protocol):
         """
         ...
 
+    def outcomes(self, connection: sa.Connection, event_ids: Collection[str]) -> dict[str, str]:
+        """What became of events that were handled, a word each: the state that others are told."""
+        ...
+
 
 class Database:
     """A connection pool to one service's database, with its tables made. Thread-safe."""
@@ -137,8 +141,11 @@ def handled_table(metadata: sa.MetaData, service: str) -> sa.Table:
     )
 
 
-def handle(database: Database, service: Service, orders: Sequence[Order]) -> None:
-    """Apply orders as they were delivered: effects and marks in one transaction; repeats are only counted."""
+def handle(database: Database, service: Service, orders: Sequence[Order]) -> dict[str, str]:
+    """Apply orders as they were delivered: effects and marks in one transaction; repeats are only counted.
+
+    Returns the outcome of each event, whether it was new or a repeat.
+    """
     deliveries = Counter(order.event_id for order in orders)
     with database.write() as connection:
         known = lookup(connection, service.handled, deliveries)
@@ -154,6 +161,7 @@ def handle(database: Database, service: Service, orders: Sequence[Order]) -> Non
             service.handled,
             {event_id: repeats + deliveries[event_id] for event_id, repeats in known.items()},
         )
+        return service.outcomes(connection, deliveries)
 
 
 def running_total(metadata: sa.MetaData, name: str, key: str, value: sa.Column[Any]) -> sa.Table:
@@ -178,12 +186,24 @@ def lookup(connection: sa.Connection, table: sa.Table, keys: Iterable[str]) -> d
     Keys are locked in their order, so that two transactions cannot wait for each other.
     """
     key, value = list(table.c)[:2]
+    return _chosen(connection, sa.select(key, value).order_by(key).with_for_update(), key, keys)
+
+
+def read_column(
+    connection: sa.Connection, key: sa.Column[Any], value: sa.Column[Any], keys: Iterable[str]
+) -> dict[str, Any]:
+    """One column by another of the same table, for those keys that are there; nothing is locked."""
+    return _chosen(connection, sa.select(key, value), key, keys)
+
+
+def _chosen(
+    connection: sa.Connection, query: sa.Select[Any], key: sa.Column[Any], keys: Iterable[str]
+) -> dict[str, Any]:
     ordered = sorted(keys)
     found: dict[str, Any] = {}
     for start in range(0, len(ordered), CHUNK):
         chunk = ordered[start : start + CHUNK]
-        query = sa.select(key, value).where(key.in_(chunk)).order_by(key).with_for_update()
-        found.update((row[0], row[1]) for row in connection.execute(query))
+        found.update((row[0], row[1]) for row in connection.execute(query.where(key.in_(chunk))))
     return found
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from streamstore.app import CONSUMERS, SERVICES, ensure_topic
+from streamstore.app import CONSUMERS, SERVICES, ensure_topics
 from streamstore.fleet import Processes
 from streamstore.observer import Observer, observing
 from streamstore.online_retail import read_orders
@@ -42,7 +42,7 @@ def demo(console: Console) -> None:
     with _temporary_shop() as settings:
         file = read_orders(SAMPLE)
         console.print("Starting the embedded server and five services, each a process of its own ...")
-        ensure_topic(settings)
+        ensure_topics(settings)
         with observing(settings) as observer, Processes(settings) as fleet:
             start_services(fleet, SERVICES)
             with progress_view(console, len(file.orders)) as view:

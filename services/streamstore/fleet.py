@@ -74,7 +74,7 @@ class Processes:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as output:
             self._children[name] = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-m", "streamstore", "run", name, "--until-eof"],
+                [sys.executable, "-m", "streamstore", "run", name, "--no-http", "--until-eof"],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
@@ -181,7 +181,7 @@ class Threads:
 
     def _run(self, name: str, stop: Event) -> None:
         try:
-            run_service(name, self._settings, stop)
+            run_service(name, self._settings, stop, http=False)
         except BaseException as error:  # noqa: BLE001 - handed to whoever calls check()
             self._failed[name] = error
 

@@ -13,7 +13,7 @@ import os
 import re
 import smtplib
 import ssl
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -24,7 +24,7 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
-from streamstore.database import UnavailableError, handled_table, insert_rows
+from streamstore.database import UnavailableError, handled_table, insert_rows, read_column
 from streamstore.orders import Order, as_text
 from streamstore.settings import Settings, Smtp
 
@@ -79,6 +79,10 @@ class Notification:
                 for order in orders
             ],
         )
+
+    def outcomes(self, connection: sa.Connection, event_ids: Collection[str]) -> dict[str, str]:
+        """Sent, skipped or refused."""
+        return read_column(connection, MAILS.c.event_id, MAILS.c.state, event_ids)
 
 
 def mail_name(order: Order) -> str:

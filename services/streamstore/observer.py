@@ -11,6 +11,7 @@ from streamadapter.admin import OffsetSpec
 from streamstore import order
 from streamstore.app import CONSUMERS, METADATA, REQUEST_SECONDS, may_recover
 from streamstore.database import Database
+from streamstore.order import outbox
 from streamstore.orders import Order
 from streamstore.report import (
     Report,
@@ -62,7 +63,7 @@ class Observer:
 
     def submit(self, orders: Sequence[Order]) -> None:
         """Hand orders over to the order service. Raises order.ConflictError."""
-        order.submit(self._databases[order.NAME], orders)
+        outbox.submit(self._databases[order.NAME], orders)
         self._events.update(o.event_id for o in orders)
 
     def snapshot(self) -> Snapshot:
@@ -77,12 +78,12 @@ class Observer:
     def accepted(self) -> int:
         """How many of the events were delivered to the topic."""
         with self._databases[order.NAME].read() as connection:
-            return max(self.events - order.count_unaccepted(connection), 0)
+            return max(self.events - outbox.count_unaccepted(connection), 0)
 
     def refusals(self) -> dict[str, str]:
         """Event id and reason of every handed-over order that can never be delivered."""
         with self._databases[order.NAME].read() as connection:
-            refused = order.refusals(connection)
+            refused = outbox.refusals(connection)
         return {event: refused[event] for event in refused.keys() & self._events}
 
     def repeats(self) -> dict[str, int]:

@@ -2,7 +2,8 @@
 
 Wire format, the value of a record of `order-events`: one JSON object,
 ``{"invoice_no", "customer", "country", "placed_at", "lines": [{"stock_code", "description", "quantity",
-"unit_price"}, ...]}``; prices are decimal strings and are never rounded. The record's key is `Order.key`.
+"unit_price"}, ...]}``, and in a cancellation perhaps ``"cancels"``; prices are decimal strings and are never
+rounded. The record's key is `Order.key`.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Line(msgspec.Struct, frozen=True):
         return EXACT.multiply(Decimal(self.quantity), self.unit_price)
 
 
-class Order(msgspec.Struct, frozen=True):
+class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     """All rows of one invoice number: an order, or a cancellation."""
 
     invoice_no: str
@@ -68,6 +69,7 @@ class Order(msgspec.Struct, frozen=True):
     country: str
     placed_at: datetime  # the shop's local time, without a zone
     lines: tuple[Line, ...]
+    cancels: str | None = None  # the invoice number of the order that this one takes back, if known
 
     @property
     def is_cancellation(self) -> bool:
@@ -81,8 +83,8 @@ class Order(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """The record's key: one customer's orders stay in order; a guest has only this one."""
-        return self.customer or self.invoice_no
+        """The record's key: one customer's orders stay in order; a guest's is followed by its cancellation."""
+        return self.customer or self.cancels or self.invoice_no
 
     @property
     def units(self) -> int:

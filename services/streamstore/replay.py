@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from streamstore.app import SERVICES, ensure_topic
+from streamstore.app import SERVICES, ensure_topics
 from streamstore.fleet import Fleet
 from streamstore.observer import Observer, Snapshot, observing
 from streamstore.online_retail import OrderFile, read_orders, write_rejects
@@ -41,7 +41,7 @@ def replay(
         rejects = settings.data_dir / "rejects" / f"{path.stem}.csv"
         write_rejects(rejects, file.rejects)
         console.print(f"{len(file.rejects)} of {file.rows} rows rejected: {rejects}", soft_wrap=True)
-    ensure_topic(settings)
+    ensure_topics(settings)
     with observing(settings) as observer:
         start_services(fleet, SERVICES)
         with progress_view(console, len(file.orders)) as view:

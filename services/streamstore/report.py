@@ -69,9 +69,9 @@ def inventory_figures(database: Database, events: Collection[str]) -> dict[str, 
     """`orders`: events handled; `units`: the sum of their quantities. Raises BooksError."""
     stock, dispatches = inventory.STOCK, inventory.DISPATCHES
     with database.read() as connection:
-        on_hand = sum(connection.scalars(sa.select(stock.c.on_hand)))
+        taken = sum(connection.scalars(sa.select(stock.c.opening - stock.c.on_hand)))
         units = {row[0]: row[1] for row in connection.execute(sa.select(dispatches))}
-    _balance("inventory_stock", -on_hand, sum(units.values()))
+    _balance("inventory_stock", taken, sum(units.values()))
     mine = [units[event] for event in units.keys() & events]
     return {"orders": len(mine), "units": sum(mine)}
 

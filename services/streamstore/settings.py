@@ -9,12 +9,23 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+PORTS = (
+    "order",
+    "dashboard",
+    "delivery_tracking",
+    "chat",
+    "inventory",
+    "billing",
+    "notification",
+    "analytics",
+)
+"""Who listens on `port`, `port` + 1, and so on; the last four in the synchronous architecture only."""
 
 
 class SettingsError(ValueError):
@@ -41,7 +52,7 @@ class Smtp(BaseModel):
 
 
 class Settings(BaseSettings):
-    """Settings of all five services, paths made absolute by `load_settings`."""
+    """Settings of all services, paths made absolute by `load_settings`."""
 
     model_config = SettingsConfigDict(
         extra="forbid", env_prefix="STREAMSTORE_", env_nested_delimiter="__", validate_default=True
@@ -53,8 +64,26 @@ class Settings(BaseSettings):
     sender: str = "StreamStore <orders@streamstore.example>"
     recipient: str = "customer-{customer}@streamstore.example"
     smtp: Smtp | None = None
+    architecture: Literal["events", "synchronous"] = (
+        "events"  # synchronous: services call each other over HTTP
+    )
+    instance: str = ""  # which of a service's instances this process is; its supervisor says so
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535 - len(PORTS) + 1)  # the order service's; others follow
     topic: str = "order-events"
-    partitions: int = Field(default=4, ge=1)  # of the topic, if it is still to be created
+    status_topic: str = "order-status"
+    dead_letter_topic: str = "dead-letters"
+    locations_topic: str = "delivery-locations"
+    chat_topic: str = "chat-messages"
+    partitions: int = Field(default=4, ge=1)  # of a topic that is still to be created
+    opening_stock: int = Field(default=1_000_000, ge=0)  # units of each product before its first order
+    accept_seconds: float = Field(
+        default=5, gt=0
+    )  # an order that is not acknowledged by then is answered 503
+    attempts: int = Field(
+        default=3, ge=1
+    )  # at an event that a service fails to handle; then it is a dead letter
+    retry_seconds: float = Field(default=0.2, ge=0)  # before the second attempt; doubled for each further one
     batch_size: int = Field(default=200, ge=1, le=10_000)  # events a transaction, at most
     session_timeout_ms: int = Field(default=6_000, ge=1_000, le=300_000)  # Kafka's brokers: 6,000 at least
     patience_seconds: float = Field(default=60, gt=0)  # a replay without any progress for so long has failed
@@ -71,6 +100,25 @@ class Settings(BaseSettings):
         """The environment wins over the file, whose table comes as the constructor's arguments."""
         del settings_cls, dotenv_settings, file_secret_settings
         return env_settings, init_settings
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """All that the services use."""
+        return (
+            self.topic,
+            self.status_topic,
+            self.dead_letter_topic,
+            self.locations_topic,
+            self.chat_topic,
+        )
+
+    def port_of(self, service: str) -> int:
+        """Where the service, or the dashboard, answers HTTP."""
+        return self.port + PORTS.index(service)
+
+    def client_id(self, service: str) -> str:
+        """What the service's clients are called, its instance included."""
+        return f"streamstore-{self.instance or service}"
 
     def database_url(self, service: str) -> str:
         """The service's connection URL, password and all: not for logs."""

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from streamadapter.testing.servers import Server
 from streamadapter_embedded import server_control
-from streamstore.app import SERVICES, ensure_topic
+from streamstore.app import SERVICES, ensure_topics
 from streamstore.fleet import Processes
 from streamstore.observer import observing
 from streamstore.online_retail import OrderFile, read_orders
@@ -31,7 +31,7 @@ SECONDS = 60
 def _replay_with(shop: Any, path: Path, disturb: Callable[[Processes, int], None]) -> dict[str, Any]:
     """Replay a file in pieces, and call `disturb` with the number of each while services work on it."""
     file: OrderFile = read_orders(path)
-    ensure_topic(shop.settings)
+    ensure_topics(shop.settings)
     with (
         observing(shop.settings) as observer,
         Processes(shop.settings) as fleet,
@@ -102,7 +102,7 @@ def test_an_order_is_accepted_no_sooner_than_it_is_delivered_and_published_until
 ) -> None:
     shop = open_shop("redis", own_redis.url)
     first, *others = read_orders(SAMPLE).orders[:21]
-    ensure_topic(shop.settings)
+    ensure_topics(shop.settings)
     with observing(shop.settings) as observer, Processes(shop.settings) as fleet:
         observer.submit([first])
         start_services(fleet, ["order"])

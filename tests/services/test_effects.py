@@ -175,14 +175,30 @@ def test_the_figures_are_those_of_the_events_asked_for(settings: Settings) -> No
             assert figures(database, events) == expected
 
 
+def test_an_order_for_more_than_there_is_is_short_and_what_comes_back_can_be_reserved(tmp_path: Path) -> None:
+    settings = load_settings({"opening_stock": 10}, tmp_path)
+    inventory = Inventory(settings)
+    orders = [
+        Order(number, None, "EIRE", datetime(2024, 1, 1), (Line("A", None, quantity, Decimal(1)),))
+        for number, quantity in (("1", 10), ("2", 1), ("C1", -10), ("3", 9))
+    ]
+    with _opened(inventory, settings) as database:
+        first = handle(database, inventory, orders)
+        again = handle(database, inventory, orders[:2])
+
+    states = {"order:1": "reserved", "order:2": "short", "cancellation:C1": "reserved", "order:3": "reserved"}
+    assert first == states
+    assert again == {"order:1": "reserved", "order:2": "short"}
+
+
 def test_a_cancellation_brings_goods_back_and_is_a_credit_note(settings: Settings) -> None:
     sale = Order("1", "7", "EIRE", datetime(2024, 1, 1), (Line("A", None, 5, Decimal("0.333")),))
     back = Order("C2", "7", "EIRE", datetime(2024, 1, 2), (Line("A", None, -2, Decimal("0.333")),))
-    inventory, billing = Inventory(), CONSUMERS["billing"](settings)
+    inventory, billing = Inventory(settings), CONSUMERS["billing"](settings)
     with _opened(inventory, settings) as database:
         handle(database, inventory, [sale, back])
         with database.read() as connection:
-            assert connection.execute(sa.select(STOCK)).all() == [("A", -3)]
+            assert connection.execute(sa.select(STOCK)).all() == [("A", 999_997, 1_000_000)]
     with _opened(billing, settings) as database:
         handle(database, billing, [sale, back])
         with database.read() as connection:
@@ -194,7 +210,7 @@ def test_a_cancellation_brings_goods_back_and_is_a_credit_note(settings: Setting
 
 
 def test_books_that_do_not_balance_are_noticed(settings: Settings) -> None:
-    service = Inventory()
+    service = Inventory(settings)
     with _opened(service, settings) as database:
         handle(database, service, ORDERS)
         with database.write() as connection:
@@ -218,7 +234,7 @@ def test_a_locked_database_is_tried_again_until_it_is_free(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streamstore.database.BUSY_SECONDS", 0)
-    service = Inventory()
+    service = Inventory(settings)
     with _opened(service, settings) as database, _opened(service, settings) as other:
         handled = threading.Event()
 

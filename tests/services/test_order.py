@@ -10,7 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from streamstore.database import Database
-from streamstore.order import METADATA, ORDERS, ConflictError, State, count_unaccepted, submit
+from streamstore.order import METADATA
+from streamstore.order.outbox import ORDERS, ConflictError, State, count_unaccepted, submit
 from streamstore.orders import Line, Order
 from streamstore.settings import Settings
 

@@ -23,7 +23,7 @@ from streamadapter import Producer
 from streamadapter.admin import AdminClient
 from streamadapter.testing.kafka import KafkaServer
 from streamadapter.testing.servers import RedisServer, Server
-from streamstore.app import CONSUMERS, METADATA, SERVICES, ensure_topic, run_service
+from streamstore.app import CONSUMERS, METADATA, SERVICES, ensure_topics, run_service
 from streamstore.database import Database
 from streamstore.inventory import Inventory
 from streamstore.locks import is_running
@@ -268,7 +268,7 @@ def test_a_record_that_is_no_order_is_skipped(open_shop: Callable[..., Any]) -> 
     shop = open_shop("memory")
     orders = read_orders(SAMPLE).orders[:20]
     with observing(shop.settings) as observer, Producer({}) as producer:
-        ensure_topic(shop.settings)
+        ensure_topics(shop.settings)
         for value in (b"junk", None, b"{}", *map(encode, orders)):
             producer.produce("order-events", value, b"key")
         producer.flush(SECONDS)
@@ -297,7 +297,7 @@ def test_what_a_service_was_doing_when_it_failed_comes_again(
             raise RuntimeError("failed after the effect, before the commit")
 
     monkeypatch.setattr(Inventory, "apply", apply_or_fail)
-    ensure_topic(shop.settings)
+    ensure_topics(shop.settings)
     with observing(shop.settings) as observer, _thread(shop, "order"):
         observer.submit(read_orders(SAMPLE).orders[:60])
         _await(lambda: observer.snapshot().accepted == 60, "all accepted")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     ("table", "message"),
     [
         ({"databse": "x"}, r"streamstore\.databse: no such setting; did you mean 'database'\?"),
-        ({"zzz": 1}, r"streamstore\.zzz: no such setting; known are batch_size, data_dir"),
+        ({"zzz": 1}, r"streamstore\.zzz: no such setting; known are accept_seconds, architecture"),
         ({"smtp": {"host": "h", "usrname": "x"}}, r"streamstore\.smtp\.usrname: .* 'username'\?"),
         ({"partitions": 0}, r"streamstore\.partitions: Input should be greater"),
         ({"smtp": {"host": "mail.example", "password": "hush"}}, r"streamstore\.smtp: .*starttls = true"),

@@ -1,4 +1,4 @@
-"""The order service: takes orders, publishes them to the topic, and acknowledges each once it is delivered.
+"""Orders from files: handed over in a table, published to the topic, and accepted once they are delivered.
 
 Orders are handed over in a table of this service's own database (`submit`): from then on they are safe. The
 service publishes what is not accepted and marks it accepted when its delivery report comes. Killed in between, it
@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from streamadapter import KafkaError, KafkaException, Producer
 from streamstore.database import Database, insert_rows, lookup, persistently
+from streamstore.order import METADATA, NAME
 from streamstore.orders import Order, encode
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-NAME = "order"
-METADATA = sa.MetaData()
 IDLE_SECONDS = 0.05  # how long a new order may wait to be noticed
 RETRY_SECONDS = 0.5  # after a delivery failed
 FLUSH_SECONDS = 10.0  # for what is in flight when the service stops; the rest is published at its next start
@@ -121,7 +120,7 @@ class _Publisher:
         self._batch = settings.batch_size
         self._stop = stop
         self._producer = Producer(
-            {"client.id": "streamstore-order", "acks": "all", "enable.idempotence": True}
+            {"client.id": settings.client_id(NAME), "acks": "all", "enable.idempotence": True}
         )
         self._in_flight: set[str] = set()
         self._settled: list[tuple[str, State, str | None]] = []  # to be written to the database
