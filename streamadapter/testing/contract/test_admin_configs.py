@@ -256,7 +256,7 @@ def test_a_list_can_be_added_to_and_taken_from_if_topics_can_be_compacted(lab: L
 
 
 def test_a_broker_shows_its_configs(lab: Lab) -> None:
-    [broker] = lab.admin.list_topics(timeout=PATIENCE_S).brokers
+    [broker, *_] = lab.admin.list_topics(timeout=PATIENCE_S).brokers
 
     found = configs(lab, str(broker), ResourceType.BROKER)
 
@@ -278,7 +278,7 @@ def test_a_broker_that_does_not_exist_has_no_configs(lab: Lab, name: str, code: 
 
 
 def test_a_brokers_fixed_config_cannot_be_changed(lab: Lab) -> None:
-    [broker] = lab.admin.list_topics(timeout=PATIENCE_S).brokers
+    [broker, *_] = lab.admin.list_topics(timeout=PATIENCE_S).brokers
 
     refused = alter(lab, str(broker), change("num.partitions", "3"), kind=ResourceType.BROKER)
 
@@ -286,7 +286,7 @@ def test_a_brokers_fixed_config_cannot_be_changed(lab: Lab) -> None:
 
 
 def test_configs_of_brokers_and_groups_can_be_set_where_the_server_has_them(lab: Lab) -> None:
-    [broker] = lab.admin.list_topics(timeout=PATIENCE_S).brokers
+    [broker, *_] = lab.admin.list_topics(timeout=PATIENCE_S).brokers
     group, name = lab.group(), "consumer.session.timeout.ms"
     of_broker = alter(
         *(lab, str(broker), change("log.cleaner.threads", "1")), kind=ResourceType.BROKER, validate_only=True

@@ -150,7 +150,7 @@ def test_a_creation_can_be_tried_without_doing_it(lab: Lab) -> None:
 
 
 def test_replicas_can_be_placed_on_brokers_that_exist(lab: Lab) -> None:
-    [broker] = lab.admin.list_topics(timeout=PATIENCE_S).brokers
+    [broker, *_] = lab.admin.list_topics(timeout=PATIENCE_S).brokers
     good, unknown, twice = unused(lab), unused(lab), unused(lab)
 
     futures = lab.admin.create_topics(
@@ -257,16 +257,16 @@ def test_a_topic_named_twice_does_not_grow(lab: Lab) -> None:
 
 def test_the_placement_of_added_partitions_must_fit(lab: Lab) -> None:
     topic = lab.topic(1)
-    [broker] = lab.admin.list_topics(timeout=PATIENCE_S).brokers
+    place = lab.admin.list_topics(topic, timeout=PATIENCE_S).topics[topic].partitions[0].replicas
 
     def grow(*replicas: list[int]) -> Any:
         new = NewPartitions(topic, 3, replica_assignment=list(replicas))
         return lab.admin.create_partitions([new], validate_only=True)[topic]
 
-    assert grow([broker], [broker]).result(PATIENCE_S) is None
-    assert failure(grow([broker])) == KafkaError.INVALID_REPLICA_ASSIGNMENT
-    assert failure(grow([broker], [broker], [broker])) == KafkaError.INVALID_REPLICA_ASSIGNMENT
-    assert failure(grow([broker], [broker + 76])) == KafkaError.INVALID_REPLICA_ASSIGNMENT
+    assert grow(place, place).result(PATIENCE_S) is None
+    assert failure(grow(place)) == KafkaError.INVALID_REPLICA_ASSIGNMENT
+    assert failure(grow(place, place, place)) == KafkaError.INVALID_REPLICA_ASSIGNMENT
+    assert failure(grow(place, [*place[1:], 77])) == KafkaError.INVALID_REPLICA_ASSIGNMENT
 
 
 # -- describe
@@ -282,15 +282,15 @@ def test_a_description_has_the_topics_id_and_its_partitions(lab: Lab) -> None:
     assert description.authorized_operations is None
     assert len(str(description.topic_id)) == 22
     assert [partition.id for partition in description.partitions] == [0, 1]
-    [node] = lab.admin.describe_cluster().result(PATIENCE_S).nodes
+    nodes = {
+        node.id: (node.host, node.port) for node in lab.admin.describe_cluster().result(PATIENCE_S).nodes
+    }
     for partition in description.partitions:
-        assert partition.leader.id == node.id
-        assert [replica.id for replica in partition.replicas] == [node.id]
-        assert [replica.id for replica in partition.isr] == [node.id]
-    assert (description.partitions[0].leader.host, description.partitions[0].leader.port) == (
-        node.host,
-        node.port,
-    )
+        leader = partition.leader
+        assert (leader.host, leader.port) == nodes[leader.id]
+        replicas, in_sync = ({node.id for node in some} for some in (partition.replicas, partition.isr))
+        assert leader.id in in_sync
+        assert in_sync <= replicas <= nodes.keys()
     assert failure(futures[unknown]) == KafkaError.UNKNOWN_TOPIC_OR_PART
 
 

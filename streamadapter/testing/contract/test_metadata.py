@@ -33,13 +33,15 @@ def test_the_metadata_of_one_topic_has_its_partitions_and_the_brokers(lab: Lab) 
     assert isinstance(found, TopicMetadata)
     assert (found.topic, found.error, str(found)) == (topic, None, topic)
     assert list(found.partitions) == [0, 1]
-    [(number, broker)] = metadata.brokers.items()
-    assert isinstance(broker, BrokerMetadata)
-    assert broker.id == number == metadata.controller_id
+    for number, broker in metadata.brokers.items():
+        assert isinstance(broker, BrokerMetadata)
+        assert broker.id == number
+    assert metadata.controller_id in metadata.brokers
     for index, partition in found.partitions.items():
         assert isinstance(partition, PartitionMetadata)
-        assert (partition.id, partition.leader, partition.error) == (index, number, None)
-        assert (partition.replicas, partition.isrs) == ([number], [number])
+        assert (partition.id, partition.error) == (index, None)
+        assert partition.leader in partition.isrs
+        assert set(partition.isrs) <= set(partition.replicas) <= metadata.brokers.keys()
     assert {topic, other} <= lab.admin.list_topics(timeout=PATIENCE_S).topics.keys()
 
 
@@ -102,10 +104,10 @@ def test_the_cluster_is_described_with_its_brokers(lab: Lab) -> None:
     described = lab.admin.describe_cluster().result(PATIENCE_S)
 
     assert [node.id for node in described.nodes] == sorted(metadata.brokers)
-    assert described.controller.id == metadata.controller_id
-    [node] = described.nodes
-    assert str(metadata.brokers[node.id]) == f"{node.host}:{node.port}/{node.id}"
-    assert node.id_string == str(node.id)
+    assert described.controller.id in metadata.brokers  # of several, any may answer for the controller
+    for node in described.nodes:
+        assert str(metadata.brokers[node.id]) == f"{node.host}:{node.port}/{node.id}"
+        assert node.id_string == str(node.id)
 
 
 @pytest.mark.parametrize("arguments", [{"topic": 5}, {"timeout": None}, {"timeout": "1"}], ids=str)
