@@ -12,13 +12,12 @@ import sqlalchemy as sa
 
 from streamadapter import AdminClient, KafkaError, KafkaException
 from streamadapter.admin import NewTopic
-from streamstore import analytics, billing, inventory, notification, order
+from streamstore import analytics, billing, chat, delivery_tracking, inventory, notification, order
 from streamstore.analytics import Analytics
 from streamstore.billing import Billing
 from streamstore.database import Database, Service, StoppedError, persistently
 from streamstore.inventory import Inventory
 from streamstore.notification import Notification
-from streamstore.order import outbox
 from streamstore.runner import consume_orders
 from streamstore.settings import Settings
 
@@ -35,7 +34,6 @@ METADATA: Mapping[str, sa.MetaData] = {
 }
 SERVICES = (order.NAME, *CONSUMERS)
 """The five of the shop's orders; a consumer's name is also its group's."""
-ALL = SERVICES
 
 REQUEST_SECONDS = 10.0
 UNREACHABLE = (
@@ -56,15 +54,37 @@ def run_service(name: str, settings: Settings, stop: Event, *, http: bool = True
     """
     try:
         persistently(partial(ensure_topics, settings), f"{name}: reaching the server", stop, may_recover)
-        if name == order.NAME:
-            with _opened(name, order.METADATA, settings, stop) as database:
-                outbox.publish_orders(database, settings, stop)
-        else:
-            service = CONSUMERS[name](settings)
-            with _opened(name, service.metadata, settings, stop) as database:
-                consume_orders(service, database, settings, stop)
+        RUNNERS[name](settings, stop, http)
     except StoppedError:
         log.info("%s stopped; what it was doing comes again", name)
+
+
+def _run_order(settings: Settings, stop: Event, http: bool) -> None:
+    from streamstore.order import service  # FastAPI is slow to import: only who answers HTTP pays for it
+
+    with _opened(order.NAME, order.METADATA, settings, stop) as database:
+        service.run(database, settings, stop, http=http)
+
+
+def _run_consumer(name: str, settings: Settings, stop: Event, http: bool) -> None:  # noqa: ARG001 - a Runner: a consumer has no HTTP interface
+    service = CONSUMERS[name](settings)
+    with _opened(name, service.metadata, settings, stop) as database:
+        consume_orders(service, database, settings, stop)
+
+
+def _run_delivery_tracking(settings: Settings, stop: Event, http: bool) -> None:
+    from streamstore.delivery_tracking import service
+
+    name = delivery_tracking.NAME
+    with _opened(name, delivery_tracking.METADATA, settings, stop) as database:
+        service.run(database, settings, stop, http=http)
+
+
+def _run_chat(settings: Settings, stop: Event, http: bool) -> None:
+    from streamstore.chat import service
+
+    with _opened(chat.NAME, chat.METADATA, settings, stop) as database:
+        service.run(database, settings, stop, http=http)
 
 
 def ensure_topics(settings: Settings) -> None:
@@ -95,3 +115,16 @@ def _opened(name: str, metadata: sa.MetaData, settings: Settings, stop: Event) -
         yield database
     finally:
         database.close()
+
+
+Runner = Callable[[Settings, Event, bool], None]
+"""(settings, stop, http): works until `stop` is set; the topics are there. `http`: whether to answer HTTP."""
+
+RUNNERS: Mapping[str, Runner] = {
+    order.NAME: _run_order,
+    **{name: partial(_run_consumer, name) for name in CONSUMERS},
+    delivery_tracking.NAME: _run_delivery_tracking,
+    chat.NAME: _run_chat,
+}
+ALL = tuple(RUNNERS)
+"""Everything that `run_service` runs."""

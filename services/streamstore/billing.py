@@ -21,7 +21,9 @@ DOCUMENTS = sa.Table(
     sa.Column("number", sa.Text, nullable=False, unique=True),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("customer", sa.Text),
-    sa.Column("issued_at", sa.DateTime, nullable=False),
+    sa.Column("country", sa.Text, nullable=False),
+    sa.Column("issued_at", sa.DateTime, nullable=False, index=True),  # the dashboard asks for the latest
+    sa.Column("cancels", sa.Text),  # of a credit note: the number of the order it takes back, if known
     sa.Column("total", Money, nullable=False),
 )
 LINES = sa.Table(
@@ -54,7 +56,9 @@ class Billing:
                     order.invoice_no,
                     CREDIT_NOTE if order.is_cancellation else INVOICE,
                     order.customer,
+                    order.country,
                     order.placed_at,
+                    order.cancels,
                     order.total,
                 )
                 for order in orders

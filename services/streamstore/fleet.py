@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from threading import Event, Thread
 from types import TracebackType
 from typing import Protocol, Self
 
 from streamstore.app import run_service
+from streamstore.child import STOP_SECONDS, Child, end
 from streamstore.locks import is_running
 from streamstore.settings import Settings
 
 log = logging.getLogger(__name__)
 
-STOP_SECONDS = 20.0  # a service that has not left by then is killed
 MAX_RESTARTS = 50  # of one service, after signals nobody here sent
 
 
@@ -50,14 +47,11 @@ class Fleet(Protocol):
 
 
 class Processes:
-    """Every service an operating-system process, its output in `<data_dir>/logs/<service>.log`.
-
-    They end with this process too, however it ends: their standard input is a pipe from it.
-    """
+    """Every service an operating-system process, its output in `<data_dir>/logs/<service>.log`."""
 
     def __init__(self, settings: Settings) -> None:
         self._data_dir = settings.data_dir
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._children: dict[str, Child] = {}
         self._restarts = 0
 
     def __enter__(self) -> Self:
@@ -70,20 +64,12 @@ class Processes:
 
     def start(self, name: str) -> None:
         """Start the process; `is_up` tells when it has taken its lock."""
-        path = self._log(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as output:
-            self._children[name] = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-m", "streamstore", "run", name, "--no-http", "--until-eof"],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                process_group=0,  # Ctrl-C at the terminal is for us; we stop them in order
-            )
+        log_path = self._data_dir / "logs" / f"{name}.log"
+        self._children[name] = Child(["run", name, "--no-http"], log_path)
 
     def stop(self, name: str) -> None:
         """SIGTERM, and SIGKILL if that does not help within 20 s."""
-        self._end({name: self._children.pop(name)})
+        end({name: self._children.pop(name)})
 
     def is_up(self, name: str) -> bool:
         """By its lock."""
@@ -92,50 +78,23 @@ class Processes:
     def check(self) -> None:
         """A signal is somebody's test or the system's doing, an exit status the service's own word."""
         for name, child in self._children.items():
-            status = child.poll()
+            status = child.status()
             if status is None:
                 continue
             if status >= 0 or self._restarts >= MAX_RESTARTS:
-                raise ServiceError(f"{name} ended with status {status}: {self._last_words(name)}")
+                raise ServiceError(f"{name} ended with status {status}: {child.last_words()}")
             log.warning("%s was killed by signal %d; starting it again", name, -status)
             self._restarts += 1
-            self._pipe_closed(child)
             self.start(name)
 
     def close(self) -> None:
         """Stop all of ours, at the same time."""
         children, self._children = self._children, {}
-        self._end(children)
+        end(children)
 
     def pid(self, name: str) -> int:
         """Of one of ours."""
         return self._children[name].pid
-
-    def _end(self, children: dict[str, subprocess.Popen[bytes]]) -> None:
-        for child in children.values():
-            child.terminate()
-        for name, child in children.items():
-            try:
-                child.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                log.warning("%s did not leave within %.0f s and is killed", name, STOP_SECONDS)
-                child.kill()
-                child.wait()
-            if child.returncode > 0:
-                log.warning("%s left with status %d: %s", name, child.returncode, self._last_words(name))
-            self._pipe_closed(child)
-
-    @staticmethod
-    def _pipe_closed(child: subprocess.Popen[bytes]) -> None:
-        if child.stdin is not None:
-            child.stdin.close()
-
-    def _log(self, name: str) -> Path:
-        return self._data_dir / "logs" / f"{name}.log"
-
-    def _last_words(self, name: str) -> str:
-        lines = self._log(name).read_text(errors="replace").strip().splitlines()
-        return f"{lines[-1] if lines else 'it said nothing'} (log: {self._log(name)})"
 
 
 class Threads:

@@ -27,6 +27,8 @@ def serve(app: ASGIApp, host: str, port: int, stop: Event) -> None:
         timeout_graceful_shutdown=STOP_SECONDS,
         lifespan="on",
         server_header=False,
+        proxy_headers=False,  # nobody here asks where a request comes from
+        ws="none",
     )
     server = _Server(config)
     ended = Event()

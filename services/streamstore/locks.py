@@ -34,5 +34,30 @@ def is_running(data_dir: Path, service: str) -> bool:
     return False
 
 
+class TakenError(RuntimeError):
+    """Another process is inside `alone`; the text is what it has to say."""
+
+
+@contextmanager
+def alone(data_dir: Path, name: str, text: str) -> Iterator[None]:
+    """Be the only process inside, with a text for whoever comes next. Raises TakenError with the other's text."""
+    path = _path(data_dir, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TakenError(path.read_text()) from None
+        file.truncate(0)
+        file.write(text.encode())
+        file.flush()
+        yield
+
+
+def text_of(data_dir: Path, name: str) -> str | None:
+    """What the process inside `alone` has to say; None if there is none."""
+    return _path(data_dir, name).read_text() if is_running(data_dir, name) else None
+
+
 def _path(data_dir: Path, service: str) -> Path:
     return data_dir / "run" / f"{service}.lock"

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from streamadapter import AdminClient, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from streamadapter.admin import OffsetSpec
+from streamadapter import AdminClient, KafkaException
 from streamstore import order
 from streamstore.app import CONSUMERS, METADATA, REQUEST_SECONDS, may_recover
 from streamstore.database import Database
+from streamstore.lag import group_lags, log_extents
 from streamstore.order import outbox
 from streamstore.orders import Order
 from streamstore.report import (
@@ -115,34 +115,16 @@ class Observer:
 
     def _lag(self) -> dict[str, int] | None:
         try:
-            topics = self._admin.list_topics(self._topic, timeout=REQUEST_SECONDS).topics
-            partitions = [
-                TopicPartition(self._topic, partition) for partition in topics[self._topic].partitions
-            ]
-            if not partitions:  # somebody deleted the topic
+            extents = log_extents(self._admin, [self._topic], REQUEST_SECONDS)
+            if not extents:  # somebody deleted the topic
                 return None
-            starts = self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # confluent_kafka's
-            ends = self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # as above
-            return {name: self._lag_of(name, starts, ends) for name in CONSUMERS}
+            groups = {name: [self._topic] for name in CONSUMERS}
+            lags = group_lags(self._admin, extents, groups, REQUEST_SECONDS)
         except KafkaException as error:
             if may_recover(error):
                 return None
             raise
-
-    def _offsets(self, partitions: Sequence[TopicPartition], which: OffsetSpec) -> dict[int, int]:
-        futures = self._admin.list_offsets(dict.fromkeys(partitions, which), request_timeout=REQUEST_SECONDS)
-        return {tp.partition: future.result().offset for tp, future in futures.items()}
-
-    def _lag_of(self, group: str, starts: Mapping[int, int], ends: Mapping[int, int]) -> int:
-        asked = ConsumerGroupTopicPartitions(
-            group, [TopicPartition(self._topic, partition) for partition in ends]
-        )
-        future = self._admin.list_consumer_group_offsets([asked], request_timeout=REQUEST_SECONDS)[group]
-        committed = {tp.partition: tp.offset for tp in future.result().topic_partitions or ()}
-        # A negative offset means none is committed: everything is still to be read.
-        return sum(
-            end - max(committed.get(partition, -1), starts[partition]) for partition, end in ends.items()
-        )
+        return {name: sum(partition.lag for partition in lags[name]) for name in CONSUMERS}
 
 
 @contextmanager

@@ -62,7 +62,9 @@ class Publisher:
             self._reports.append((future, error, message))
 
         try:
-            self._producer.produce(topic, value, key, on_delivery=report, headers=dict(headers or {}))
+            self._producer.produce(
+                topic, value, key, on_delivery=report, headers=dict(headers) if headers else None
+            )
         except BufferError as error:
             raise KafkaException(
                 KafkaError(KafkaError._QUEUE_FULL, "too many records await delivery")

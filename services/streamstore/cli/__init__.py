@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import click
 
+from streamstore.cli.dead_letters import dead_letters_command
 from streamstore.cli.demo import demo_command
+from streamstore.cli.invoice import invoice_command
 from streamstore.cli.replay import replay_command
 from streamstore.cli.run import run
+from streamstore.cli.scale import scale
+from streamstore.cli.traffic import traffic
+from streamstore.cli.up import up_command
 
 
 @click.group()
@@ -14,5 +19,14 @@ def main() -> None:
     """StreamStore: a gift shop of services on streams of events."""
 
 
-for command in (run, replay_command, demo_command):
+for command in (
+    up_command,
+    scale,
+    traffic,
+    run,
+    replay_command,
+    demo_command,
+    invoice_command,
+    dead_letters_command,
+):
     main.add_command(command)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from streamstore.order.outbox import ConflictError
 from streamstore.replay import ReplayError
 from streamstore.report import BooksError
 from streamstore.settings import Settings, SettingsError, load_settings
+from streamstore.up import UpError
 
 CONFIG_VARIABLE = "STREAMADAPTER_CONFIG"
 
@@ -29,6 +31,10 @@ config_option = click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Config file; default: $STREAMADAPTER_CONFIG, else streamadapter.toml, else the embedded server.",
+)
+
+until_eof_option = click.option(
+    "--until-eof", is_flag=True, hidden=True, help="Stop when standard input closes."
 )
 
 
@@ -48,6 +54,23 @@ def require_processes(backend: Features) -> None:
         raise click.ClickException(
             f"a log on {backend.name} is seen by one process only: use streamstore replay"
         )
+
+
+def stop_event(until_eof: bool) -> threading.Event:
+    """Set on SIGTERM and Ctrl-C, and, if asked for, when standard input closes: the parent has ended."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if until_eof:
+        threading.Thread(target=_stop_at_eof, args=(stop,), daemon=True).start()
+    return stop
+
+
+def _stop_at_eof(stop: threading.Event) -> None:
+    # Not sys.stdin.read(): at exit the interpreter would abort over the lock that it holds.
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    stop.set()
 
 
 @contextmanager
@@ -77,5 +100,6 @@ def errors_in_one_line() -> Iterator[None]:
         ServiceError,
         SettingsError,
         SQLAlchemyError,
+        UpError,
     ) as error:
         raise click.ClickException(str(error).partition("\n")[0]) from error
