@@ -53,7 +53,8 @@ def run_service(name: str, settings: Settings, stop: Event, *, http: bool = True
     long. Raises KafkaException when waiting cannot help (wrong password, bad configuration).
     """
     try:
-        persistently(partial(ensure_topics, settings), f"{name}: reaching the server", stop, may_recover)
+        if settings.architecture == "events":
+            persistently(partial(ensure_topics, settings), f"{name}: reaching the server", stop, may_recover)
         RUNNERS[name](settings, stop, http)
     except StoppedError:
         log.info("%s stopped; what it was doing comes again", name)
@@ -66,10 +67,15 @@ def _run_order(settings: Settings, stop: Event, http: bool) -> None:
         service.run(database, settings, stop, http=http)
 
 
-def _run_consumer(name: str, settings: Settings, stop: Event, http: bool) -> None:  # noqa: ARG001 - a Runner: a consumer has no HTTP interface
+def _run_consumer(name: str, settings: Settings, stop: Event, http: bool) -> None:  # noqa: ARG001 - a Runner: it has HTTP or a topic, not both
     service = CONSUMERS[name](settings)
     with _opened(name, service.metadata, settings, stop) as database:
-        consume_orders(service, database, settings, stop)
+        if settings.architecture == "events":
+            consume_orders(service, database, settings, stop)
+        else:
+            from streamstore.synchronous import run_called  # as above
+
+            run_called(service, database, settings, stop)
 
 
 def _run_delivery_tracking(settings: Settings, stop: Event, http: bool) -> None:

@@ -2,7 +2,8 @@
 
 Any SQLAlchemy URL will do. SQLite, the default, is set to write-ahead logging with a sync at each commit
 (an offset committed to the broker must not outlive the effect it stands for), and write transactions take the
-write lock when they begin, so that none fails half-way for having read before it wrote.
+write lock when they begin, so that none fails half-way for having read before it wrote. On PostgreSQL they run
+side by side, and one that collides with another is repeated.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ T = TypeVar("T")
 
 BUSY_SECONDS = 30  # SQLite: how long to wait for another process's transaction
 CHUNK = 500  # values of one IN (...)
+SQLITE_READS: Mapping[str, Any] = {"streamstore_reads": True}  # see `_begin`
+# Unasked, PostgreSQL shows each statement of a transaction the newest state.
+POSTGRESQL_READS: Mapping[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+MAKING_TABLES = 0x53686F70  # the PostgreSQL advisory lock of who makes tables: a number others will not use
 
 
 class UnavailableError(Exception):
@@ -90,8 +95,17 @@ class Database:
 
     def __init__(self, url: str, metadata: sa.MetaData) -> None:
         self._engine = _engine(url)
+        postgresql = self._engine.dialect.name == "postgresql"
+        self._reading = POSTGRESQL_READS if postgresql else SQLITE_READS
         with self.write() as connection:
+            if postgresql:  # two instances would both find a table missing, and both make it
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MAKING_TABLES)))
             metadata.create_all(connection)
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether transactions that write can run at the same time; SQLite's wait for each other."""
+        return self._engine.dialect.name != "sqlite"
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -102,7 +116,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A consistent look that neither waits for writers nor makes them wait."""
-        with self._engine.connect().execution_options(streamstore_reads=True) as connection:
+        with self._engine.connect().execution_options(**self._reading) as connection:
             yield connection
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request
@@ -14,7 +14,6 @@ from pydantic import AfterValidator, StringConstraints
 from streamadapter import KafkaException
 from streamstore.database import TRANSIENT
 from streamstore.history import KEY_PATTERN
-from streamstore.publisher import Publisher
 
 RETRY_SECONDS = 1  # what a caller is told to wait when something behind us is away
 
@@ -31,19 +30,21 @@ Storable = AfterValidator(_storable)
 """PostgreSQL refuses NUL in a text, UTF-8 a lone surrogate; JSON has both."""
 
 
-def create(service: str, architecture: str, max_body: int, publisher: Publisher | None = None) -> FastAPI:
+def create(
+    service: str,
+    architecture: str,
+    max_body: int,
+    resource: AbstractAsyncContextManager[object, None] | None = None,
+) -> FastAPI:
     """An application with `GET /health` and answers to what goes wrong; bodies above `max_body` bytes get 413.
 
-    The publisher, if any, is open as long as the application is served.
+    The resource, if any, is open as long as the application is served.
     """
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        if publisher is None:
+        async with resource or nullcontext():
             yield
-        else:
-            async with publisher:
-                yield
 
     app = FastAPI(
         title=f"StreamStore: {service}",

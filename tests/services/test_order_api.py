@@ -23,11 +23,12 @@ from streamadapter.testing.servers import Server, free_port
 from streamstore.app import CONSUMERS, ensure_topics, run_service
 from streamstore.database import Database
 from streamstore.order import METADATA
-from streamstore.order.intake import Intake, TooLargeError, UnacknowledgedError
+from streamstore.order.intake import Intake
 from streamstore.order.outbox import submit
 from streamstore.order.recent import OVERHEAD_BYTES, Entry, Recent
 from streamstore.order.requests import NewOrder, make_order, order_number
-from streamstore.order.view import VIEW, find_payload
+from streamstore.order.route import LogRoute, TooLargeError, UndeliveredError
+from streamstore.order.view import VIEW, find
 from streamstore.orders import Order, decode
 from streamstore.publisher import Publisher
 from streamstore.settings import Settings
@@ -183,10 +184,6 @@ def read_log(settings: Settings) -> list[Order]:
                 assert message.key() == order.key.encode()
                 orders.append(order)
     return orders
-
-
-def never(error: KafkaException) -> None:
-    raise AssertionError(error)
 
 
 def lines(**changes: object) -> dict[str, Any]:
@@ -435,8 +432,8 @@ def test_what_was_taken_is_known_to_its_taker_before_the_view_has_it(
     order = make_order(NewOrder.model_validate(BODY), order_number(None, None), NOON)
 
     async def scenario() -> list[str]:
-        async with Publisher({}) as publisher:
-            intake = Intake(publisher, local_shop.settings.topic, order_database, never)
+        async with LogRoute(Publisher({}), local_shop.settings.topic) as route:
+            intake = Intake(route, order_database)
             await intake.place(order)
             placed = await intake.find(order.invoice_no)
             await intake.cancel(order.invoice_no)
@@ -595,8 +592,9 @@ def test_what_is_too_large_for_the_log_is_not_taken_and_its_key_is_free(
     small = make_order(NewOrder.model_validate(BODY), order_number("1", "key"), NOON)
 
     async def scenario() -> None:
-        async with Publisher({"message.max.bytes": 1000}) as publisher:
-            intake = Intake(publisher, local_shop.settings.topic, order_database, never)
+        publisher = Publisher({"message.max.bytes": 1000})
+        async with LogRoute(publisher, local_shop.settings.topic) as route:
+            intake = Intake(route, order_database)
             with pytest.raises(TooLargeError):
                 await intake.place_once(large)
             assert not await intake.place_once(small)
@@ -614,8 +612,8 @@ def test_a_view_that_cannot_be_asked_keeps_nobody_from_ordering(
     order = make_order(NewOrder.model_validate(BODY), order_number("1", "key"), NOON)
 
     async def scenario() -> None:
-        async with Publisher({}) as publisher:
-            intake = Intake(publisher, local_shop.settings.topic, order_database, never)
+        async with LogRoute(Publisher({}), local_shop.settings.topic) as route:
+            intake = Intake(route, order_database)
             assert not await intake.place_once(order)
             assert await intake.place_once(order)
 
@@ -633,13 +631,14 @@ def test_an_error_that_is_final_is_passed_to_whoever_can_end_the_service(
     errors: list[KafkaException] = []
 
     async def scenario() -> None:
-        async with Publisher({"delivery.timeout.ms": 5000}) as publisher:
-            intake = Intake(publisher, settings.topic, database, errors.append)
+        publisher = Publisher({"delivery.timeout.ms": 5000})
+        async with LogRoute(publisher, settings.topic, errors.append) as route:
+            intake = Intake(route, database)
             await intake.place(order)
             with redis.Redis.from_url(own_redis.url) as client:
                 client.config_set("requirepass", "changed")
                 client.client_kill_filter(_type="normal", skipme=True)
-            with pytest.raises(UnacknowledgedError):
+            with pytest.raises(UndeliveredError):
                 await intake.place(order)
 
     asyncio.run(scenario())
@@ -682,7 +681,7 @@ def test_without_http_no_port_is_opened(local_shop: Any, await_condition: Await)
 
     def viewed() -> bool:
         with database.read() as connection:
-            return find_payload(connection, order.invoice_no) is not None
+            return find(connection, order.invoice_no) is not None
 
     await_condition(viewed)  # the outbox has published it, the view has read it
     with pytest.raises(OSError, match="refused"):

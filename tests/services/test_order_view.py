@@ -28,7 +28,6 @@ from streamstore.order.view import (
     Batch,
     OrderState,
     find,
-    find_payload,
     keep_view,
     write,
 )
@@ -231,7 +230,7 @@ def test_a_database_that_cannot_be_used_is_waited_for(
 
         def there() -> bool:
             with database.read() as connection:
-                return find_payload(connection, "1") is not None
+                return find(connection, "1") is not None
 
         await_condition(there)
     database.close()
@@ -255,7 +254,7 @@ def test_what_was_read_and_not_written_is_read_again(
 
         def there() -> bool:
             with database.read() as connection:
-                return find_payload(connection, "1") is not None
+                return find(connection, "1") is not None
 
         await_condition(there)
     database.close()

@@ -73,6 +73,14 @@ def _stop_at_eof(stop: threading.Event) -> None:
     stop.set()
 
 
+def require_events(settings: Settings) -> None:
+    """Raise ClickException in the architecture without a log, which takes orders over HTTP only."""
+    if settings.architecture != "events":
+        raise click.ClickException(
+            f"a file is replayed into a log; the {settings.architecture} architecture has none"
+        )
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
     """SIGTERM ends us as Ctrl-C does, with what we started stopped first."""

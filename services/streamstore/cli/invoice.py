@@ -15,7 +15,9 @@ from streamstore.invoice import invoice_html
 @click.command(name="invoice")
 @click.argument("number")
 @config_option
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it there; default: stdout.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it there; default: stdout."
+)
 def invoice_command(number: str, config: Path | None, output: Path | None) -> None:
     """Write the invoice or credit note NUMBER as a page of HTML, to be read or printed on A4."""
     with errors_in_one_line():

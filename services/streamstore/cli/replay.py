@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from streamstore.cli.common import config_option, errors_in_one_line, interruptible, load_shop
+from streamstore.cli.common import config_option, errors_in_one_line, interruptible, load_shop, require_events
 from streamstore.fleet import Processes, Threads
 from streamstore.replay import replay, report_table, services_table
 
@@ -27,6 +27,7 @@ def replay_command(file: Path, config: Path | None, report: Path | None) -> None
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with errors_in_one_line(), interruptible():
         backend, settings = load_shop(config)
+        require_events(settings)
         # Where another process would not see the log of this one, services are threads.
         with Processes(settings) if backend.processes else Threads(settings) as fleet:
             result, last = replay(file, settings, backend.name, fleet, Console(stderr=True))

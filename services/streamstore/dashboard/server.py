@@ -25,6 +25,9 @@ from streamstore.supervisor import NotPossibleError, Supervisor, UnknownServiceE
 
 STATIC = Path(__file__).with_name("static")
 MAX_INSTANCES = 64
+# The page needs this server only, and no script or style within its markup: what somebody smuggled into it would not
+# run. In a foreign page's frame, its reader could be made to click on our buttons.
+CONTENT_SECURITY = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 FORWARDED = {"chat": "chat", "tracking": "delivery_tracking"}  # first part of the path, and the service
 
 
@@ -43,10 +46,7 @@ def dashboard(
 
     @app.get("/")
     def page() -> Response:
-        # In a foreign page's frame, its reader could be made to click on our buttons.
-        return FileResponse(
-            STATIC / "index.html", headers={"Content-Security-Policy": "frame-ancestors 'none'"}
-        )
+        return FileResponse(STATIC / "index.html", headers={"Content-Security-Policy": CONTENT_SECURITY})
 
     @app.get("/api/state")
     def api_state() -> Response:

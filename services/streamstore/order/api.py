@@ -1,12 +1,13 @@
-"""The HTTP interface of the order service in the event-driven architecture.
+"""The HTTP interface of the order service, in both architectures.
 
-An order is answered 202 when the log has acknowledged it; nothing is written anywhere before. `POST /orders` is the
-shop's busiest path, so it reads its body itself: pydantic validates the bytes, once.
+Event-driven, an order is answered 202 when the log has acknowledged it; nothing is written anywhere before.
+Synchronous, it is answered 201 when all services have. `POST /orders` is the shop's busiest path, so it reads its
+body itself: pydantic validates the bytes, once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -16,12 +17,11 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.types import ASGIApp
 
-from streamadapter import KafkaException
 from streamstore import web
 from streamstore.database import Database
 from streamstore.docs import add_docs, ref_to
 from streamstore.order import NAME
-from streamstore.order.intake import Intake, KeyReusedError, TooLargeError, UnacknowledgedError
+from streamstore.order.intake import Intake, KeyReusedError
 from streamstore.order.requests import (
     EXAMPLE,
     MAX_KEY,
@@ -30,14 +30,14 @@ from streamstore.order.requests import (
     OrderView,
     Problem,
     Taken,
-    Unacknowledged,
+    Undelivered,
     as_taken,
     as_view,
     make_order,
     order_number,
 )
+from streamstore.order.route import Route, TooLargeError, UndeliveredError
 from streamstore.orders import Order
-from streamstore.publisher import Publisher
 from streamstore.settings import Settings
 from streamstore.shortcut import Shortcut
 
@@ -47,11 +47,19 @@ KEY_HEADER = "Idempotency-Key"
 REPLAYED_HEADER = "Idempotent-Replayed"
 JSON = "application/json"
 
-DESCRIPTION = """Takes the shop's orders into the log `order-events`; the services of the shop follow from there.
+DESCRIPTION = {
+    "events": """Takes the shop's orders into the log `order-events`; the services of the shop follow from there.
 
 **202** means that the broker has acknowledged the order: it will be handled. **503** means that nobody knows yet:
 repeat the request with the same `Idempotency-Key`, however often, and it will be one order.
-"""
+""",
+    "synchronous": """Takes the shop's orders and calls inventory, billing, notification and analytics in turn.
+
+**201** means that all have handled the order. **502**, **503** and **504** name the one that has not; what those
+before it did stays done.
+""",
+}
+Responses = dict[int | str, dict[str, Any]]
 _KEY_PARAMETER = {
     "name": KEY_HEADER,
     "in": "header",
@@ -66,13 +74,17 @@ _LOCATION = {"Location": {"description": "Where its state is", "schema": {"type"
 _RETRY = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
 _TAKEN: dict[str, Any] = {
     "model": Taken,
-    "description": "The log has it",
+    "description": "The shop has it",
     "headers": _LOCATION | _REPLAYED,
 }
-_UNACKNOWLEDGED: dict[str, Any] = {
-    "model": Unacknowledged,
-    "description": "Not acknowledged in time: it may be in the log, or not",
+_UNDELIVERED: dict[str, Any] = {
+    "model": Undelivered,
+    "description": "The broker has not acknowledged it in time, or a service cannot be reached",
     "headers": _RETRY,
+}
+_FAILED: Responses = {
+    502: {"model": Undelivered, "description": "A service failed", "headers": _RETRY},
+    504: {"model": Undelivered, "description": "A service did not answer in time", "headers": _RETRY},
 }
 _UNKNOWN: dict[str, Any] = {"model": Problem, "description": "No such order"}
 _VIEW_AWAY: dict[str, Any] = {
@@ -80,39 +92,30 @@ _VIEW_AWAY: dict[str, Any] = {
     "description": "The view cannot be asked now",
     "headers": _RETRY,
 }
-_PLACE_RESPONSES: dict[int | str, dict[str, Any]] = {
-    202: _TAKEN,
+_PLACE_RESPONSES: Responses = {
     413: {"model": Problem, "description": f"More than {MAX_BODY:,} bytes, or than the log takes"},
     415: {"model": Problem, "description": f"The body is not {JSON}"},
     422: {"model": Invalid, "description": "No order, or an idempotency key that was used for another one"},
-    503: _UNACKNOWLEDGED,
 }
 Number = Annotated[str, Path(description="The order's number")]
 
 
-def create_app(
-    settings: Settings, database: Database, give_up: Callable[[KafkaException], None] = lambda _error: None
-) -> ASGIApp:
-    """The application; it publishes while it is served. `database` is the order service's, for its view.
-
-    `give_up` is told, on the event loop, of an error after which no order can be taken any more.
-    """
-    publisher = Publisher(
-        {
-            "client.id": settings.client_id(NAME),
-            "delivery.timeout.ms": max(1, int(settings.accept_seconds * 1000)),  # 0 would be no limit
-        }
-    )
-    app = web.create(NAME, settings.architecture, MAX_BODY, publisher)
-    app.description = DESCRIPTION
-    intake = Intake(publisher, settings.topic, database, give_up)
+def create_app(settings: Settings, database: Database, route: Route) -> ASGIApp:
+    """The application, for the route's architecture. `database` is the order service's, for its view."""
+    app = web.create(NAME, settings.architecture, MAX_BODY, route)
+    app.description = DESCRIPTION[settings.architecture]
+    success = 202 if settings.architecture == "events" else 201
+    ends: Responses = {success: _TAKEN, 503: _UNDELIVERED}
+    if settings.architecture == "synchronous":
+        ends |= _FAILED
+    intake = Intake(route, database)
 
     @app.post(
         "/orders",
-        status_code=202,
+        status_code=success,
         summary="Place an order",
         response_class=Response,
-        responses=_PLACE_RESPONSES,
+        responses=ends | _PLACE_RESPONSES,
         openapi_extra={
             "parameters": [_KEY_PARAMETER],
             "requestBody": {
@@ -128,22 +131,22 @@ def create_app(
         order = make_order(new, order_number(new.customer, key), datetime.now())
         if key is None:
             await intake.place(order)
-            return _taken(order)
-        return _taken(order, replayed=await intake.place_once(order))
+            return _taken(order, success)
+        return _taken(order, success, replayed=await intake.place_once(order))
 
     @app.post(
         "/orders/{number}/cancel",
-        status_code=202,
+        status_code=success,
         summary="Take an order back",
         response_class=Response,
-        responses={202: _TAKEN, 404: _UNKNOWN, 503: _UNACKNOWLEDGED},
+        responses={**ends, 404: _UNKNOWN},
     )
     async def cancel(number: Number) -> Response:
         """Once or several times: it is cancelled once."""
         cancelled = await intake.cancel(number)
         if cancelled is None:
             raise HTTPException(404, "no such order")
-        return _taken(cancelled[0], replayed=cancelled[1])
+        return _taken(cancelled[0], success, replayed=cancelled[1])
 
     @app.get(
         "/orders/{number}",
@@ -156,9 +159,9 @@ def create_app(
         state = await intake.find(number)
         if state is None:
             raise HTTPException(404, "no such order")
-        return _json(as_view(state))
+        return _json(as_view(state, delivered=route.has_delivered(state.services)))
 
-    app.add_exception_handler(UnacknowledgedError, _unacknowledged)
+    app.add_exception_handler(UndeliveredError, _undelivered)
     app.add_exception_handler(TooLargeError, _too_large)
     app.add_exception_handler(KeyReusedError, _key_reused)
     add_docs(app, [NewOrder])
@@ -198,26 +201,26 @@ def _problem(kind: str, message: str, where: tuple[str | int, ...]) -> dict[str,
     return {"type": kind, "loc": where, "msg": message}
 
 
-def _taken(event: Order, *, replayed: bool = False) -> Response:
+def _taken(event: Order, status: int, *, replayed: bool = False) -> Response:
     taken = as_taken(event)
     headers = {"Location": taken["href"]}
     if replayed:
         headers[REPLAYED_HEADER] = "true"
-    return _json(taken, 202, headers)
+    return _json(taken, status, headers)
 
 
 def _json(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(msgspec.json.encode(content), status, headers, JSON)
 
 
-async def _unacknowledged(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, UnacknowledgedError)  # noqa: S101 - registered for nothing else
+async def _undelivered(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, UndeliveredError)  # noqa: S101 - registered for nothing else
     return _json(
         {
             "detail": f"{error}; repeat it with the same {KEY_HEADER}, or look whether it appears",
             **as_taken(error.event),
         },
-        503,
+        error.status,
         {"Retry-After": str(web.RETRY_SECONDS)},
     )
 

@@ -1,4 +1,4 @@
-"""The events an instance has published lately: known at once, before its view has them."""
+"""The events an instance has delivered lately: known at once, before its view has them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ OVERHEAD_BYTES = 400  # an entry's, beside its payload
 
 
 class Entry(NamedTuple):
-    """An event; not acknowledged means that it may or may not be in the log."""
+    """An event; not acknowledged means that nobody knows whether it was delivered."""
 
     payload: bytes
     acknowledged: bool
@@ -45,6 +45,6 @@ class Recent:
             self._bytes -= len(entry.payload) + OVERHEAD_BYTES
 
     def acknowledged(self, numbers: Iterable[str]) -> dict[str, bytes]:
-        """The payloads of those that are in the log."""
+        """The payloads of those that were delivered."""
         found = ((number, self.get(number)) for number in numbers)
         return {number: entry.payload for number, entry in found if entry and entry.acknowledged}

@@ -71,7 +71,7 @@ class NewOrder(BaseModel):
 
 
 class Taken(BaseModel):
-    """An order, or its cancellation, that the log has."""
+    """An order, or its cancellation, that the shop has."""
 
     id: Annotated[str, Field(description="The order's number", examples=[_ID])]
     event_id: Annotated[
@@ -100,7 +100,7 @@ class OrderView(BaseModel):
 
     id: Annotated[str, Field(examples=[_ID])]
     state: Annotated[
-        str, Field(description="accepted, confirmed, cancelling or cancelled", examples=["confirmed"])
+        str, Field(description="accepted, confirmed, cancelling, cancelled or failed", examples=["confirmed"])
     ]
     customer: Annotated[str | None, Field(examples=["17850"])]
     country: Annotated[str, Field(examples=["United Kingdom"])]
@@ -116,8 +116,8 @@ class Problem(BaseModel):
     detail: str
 
 
-class Unacknowledged(Problem):
-    """The log has not acknowledged the order in time."""
+class Undelivered(Problem):
+    """Nobody knows whether, or how far, the order was delivered."""
 
     id: Annotated[str, Field(description="The number under which it may appear all the same", examples=[_ID])]
     event_id: Annotated[str, Field(examples=[f"order:{_ID}"])]
@@ -182,12 +182,12 @@ def as_taken(event: Order) -> dict[str, str]:
     return {"id": number, "event_id": event.event_id, "href": f"/orders/{number}"}
 
 
-def as_view(state: OrderState) -> dict[str, object]:
-    """An `OrderView`."""
+def as_view(state: OrderState, *, delivered: bool) -> dict[str, object]:
+    """An `OrderView`; an order in the view that was not delivered has failed half-way."""
     order, cancellation = state.order, state.cancellation
     return {
         "id": order.invoice_no,
-        "state": state.state,
+        "state": state.state if delivered else "failed",
         "customer": order.customer,
         "country": order.country,
         "placed_at": order.placed_at.isoformat(),

@@ -10,15 +10,23 @@ from streamstore.database import Database
 from streamstore.http import serve
 from streamstore.order import NAME, outbox, view
 from streamstore.order.api import create_app
+from streamstore.order.route import LogRoute, Route
+from streamstore.publisher import Publisher
 from streamstore.settings import Settings
+from streamstore.synchronous import CallRoute
 from streamstore.together import Part, run_together
 
 
 def run(database: Database, settings: Settings, stop: Event, *, http: bool) -> None:
     """Publish orders from files, follow what became of all orders, and answer HTTP, until `stop` is set.
 
-    Raises the error of the part that failed for good; OSError for a port that is taken.
+    In the synchronous architecture only the last. Raises the error of the part that failed for good; OSError for a
+    port that is taken.
     """
+    if settings.architecture == "synchronous":
+        if http:
+            _serve(CallRoute(settings, database), database, settings, stop)
+        return
     parts: dict[str, Part] = {
         "outbox": partial(outbox.publish_orders, database, settings),
         "view": partial(view.keep_view, database, settings),
@@ -35,6 +43,16 @@ def _answer(database: Database, settings: Settings, stop: Event) -> None:
         fatal.append(error)
         stop.set()
 
-    serve(create_app(settings, database, give_up), settings.host, settings.port_of(NAME), stop)
+    publisher = Publisher(
+        {
+            "client.id": settings.client_id(NAME),
+            "delivery.timeout.ms": max(1, int(settings.accept_seconds * 1000)),  # 0 would be no limit
+        }
+    )
+    _serve(LogRoute(publisher, settings.topic, give_up), database, settings, stop)
     if fatal:
         raise fatal[0]
+
+
+def _serve(route: Route, database: Database, settings: Settings, stop: Event) -> None:
+    serve(create_app(settings, database, route), settings.host, settings.port_of(NAME), stop)

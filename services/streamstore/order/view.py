@@ -103,11 +103,6 @@ def find(
     )
 
 
-def find_payload(connection: sa.Connection, number: str) -> bytes | None:
-    """The event of an order or cancellation as it is in the log."""
-    return _payloads(connection, [number]).get(number)
-
-
 def read_states(connection: sa.Connection, event_ids: Collection[str]) -> dict[tuple[str, str], str]:
     """What was told about events, by event id and service."""
     ordered = sorted(event_ids)

@@ -112,7 +112,7 @@ export function barChart(element) {
 /** Columns over time: `show([[day, amount], ...])`; `point(day, amount)` is called with the one under the pointer. */
 export function columnChart(element, point) {
   const [grid, columns, labels] = ["axis", "bars", "axis"].map((name) => group(element, name));
-  const [TOP, HEIGHT, BOTTOM] = [10, 250, 24];
+  const [TOP, HEIGHT, BOTTOM] = [10, 300, 24];
   let rows = [];
   const redraw = responsive(element, (width) => {
     const numbers = rows.map(([, amount]) => Number(amount));

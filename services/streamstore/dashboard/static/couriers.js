@@ -4,7 +4,6 @@ import { ticks } from "./charts.js";
 import { byId, html, reconcile, setAttributes, setText, svg } from "./dom.js";
 import { age } from "./format.js";
 
-const HEIGHT = 330;
 const MARGIN = 26; // pixels around the box of all positions, names included
 const SHOWN = 200; // couriers drawn, at most
 const NAMED = 30; // more names than these would hide each other
@@ -41,11 +40,11 @@ export function couriersMap() {
     }
     const names = new Set(shown.map(({ courier }) => courier));
     for (const courier of tracks.keys()) if (!names.has(courier)) tracks.delete(courier);
-    const width = map.clientWidth;
-    const same = view && view.width === width && view.box === box;
+    const { clientWidth: width, clientHeight: height } = map;
+    const same = view && view.width === width && view.height === height && view.box === box;
     if (!same && width && box) {
-      view = projection(box, width);
-      setAttributes(map, { viewBox: `0 0 ${width} ${HEIGHT}` });
+      view = projection(box, width, height);
+      setAttributes(map, { viewBox: `0 0 ${width} ${height}` });
       drawGrid(grid, scale, view);
     }
     if (!view) return;
@@ -98,22 +97,23 @@ function grown(box, latitude, longitude) {
 }
 
 /** Equirectangular, true to scale in the middle of the box, which it centres. */
-function projection(box, width) {
+function projection(box, width, height) {
   const [latitude, longitude] = [(box.south + box.north) / 2, (box.west + box.east) / 2];
   const squeeze = Math.max(0.1, Math.cos((latitude * Math.PI) / 180));
   const pixels = Math.min(
     (width - 2 * MARGIN) / ((box.east - box.west) * squeeze),
-    (HEIGHT - 2 * MARGIN) / (box.north - box.south),
+    (height - 2 * MARGIN) / (box.north - box.south),
   ); // a degree of latitude
   return {
     box,
     width,
+    height,
     pixels,
     squeeze,
     x: (value) => width / 2 + (value - longitude) * squeeze * pixels,
-    y: (value) => HEIGHT / 2 - (value - latitude) * pixels,
+    y: (value) => height / 2 - (value - latitude) * pixels,
     longitudes: [longitude - width / 2 / (squeeze * pixels), longitude + width / 2 / (squeeze * pixels)],
-    latitudes: [latitude - HEIGHT / 2 / pixels, latitude + HEIGHT / 2 / pixels],
+    latitudes: [latitude - height / 2 / pixels, latitude + height / 2 / pixels],
   };
 }
 
@@ -121,12 +121,12 @@ function drawGrid(grid, scale, view) {
   const lines = [
     ...ticks(...view.longitudes, Math.max(2, view.width / 130)).map((value) => ({ value, x: round(view.x(value)) })),
     ...ticks(...view.latitudes, 4).map((value) => ({ value, y: round(view.y(value)) })),
-  ].filter(({ x = 99, y = 99 }) => x > 20 && x < view.width - 20 && y > 14 && y < HEIGHT - 20);
+  ].filter(({ x = 99, y = 99 }) => x > 20 && x < view.width - 20 && y > 14 && y < view.height - 20);
   const make = () => svg("g", {}, svg("line", { class: "grid" }), svg("text"));
   reconcile(grid, lines, ({ value, x }) => `${x === undefined ? "latitude" : "longitude"} ${value}`, make, (line, { value, x, y }) => {
     const upright = x !== undefined;
-    setAttributes(line.firstChild, upright ? { x1: x, x2: x, y1: 0, y2: HEIGHT } : { x1: 0, x2: view.width, y1: y, y2: y });
-    setAttributes(line.lastChild, upright ? { x: x + 4, y: HEIGHT - 7 } : { x: 6, y: y - 4 });
+    setAttributes(line.firstChild, upright ? { x1: x, x2: x, y1: 0, y2: view.height } : { x1: 0, x2: view.width, y1: y, y2: y });
+    setAttributes(line.lastChild, upright ? { x: x + 4, y: view.height - 7 } : { x: 6, y: y - 4 });
     setText(line.lastChild, degrees(value, upright ? "EW" : "NS"));
   });
   const kilometre = view.pixels / KILOMETRES;

@@ -87,6 +87,7 @@ function fillRow(row, { cells }) {
     cell.dataset.colour = entry.owner ? (instanceNumber(entry.owner) - 1) % COLOURS : "none";
     cell.classList.toggle("behind", entry.lag > 0);
     setText(owner, entry.owner ?? "no owner");
+    owner.title = owner.textContent; // which may not fit
     setText(lag, entry.lag == null ? "lag unknown" : `lag ${integer(entry.lag)}`);
     setText(offsets, `${integer(entry.committed)} / ${integer(entry.log_end)}`);
   });

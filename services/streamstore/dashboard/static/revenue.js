@@ -79,7 +79,7 @@ export function invoicesList() {
     html(
       "li",
       {},
-      html("a", { href: `/invoices/${encodeURIComponent(number)}` }, number),
+      html("a", { href: `/invoices/${encodeURIComponent(number)}`, title: number }, number),
       html("span", { className: "amount" }),
       html("span", { className: "muted" }),
     );

@@ -71,7 +71,7 @@ class Row {
             part("count", html("span", { className: "count" })),
             button("more", "+", `+ one instance of ${label}`, () => `scale?instances=${this.#wanted + 1}`),
           ),
-          button("kill", "Kill one", `Kill one instance of ${label}`, () => "kill"),
+          button("kill", "Kill", `Kill one instance of ${label}`, () => "kill"),
           button("stop", "Stop", `Stop ${label}`, () => "stop"),
           button("start", "Start", `Start ${label}`, () => "start"),
         ),
