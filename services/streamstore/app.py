@@ -95,7 +95,12 @@ def _run_chat(settings: Settings, stop: Event, http: bool) -> None:
 
 def ensure_topics(settings: Settings) -> None:
     """Create topics that are missing. Raises KafkaException, within some ten seconds, if that cannot be done."""
-    topics = [NewTopic(name, num_partitions=settings.partitions) for name in settings.topics]
+    # Dead letters stay until somebody has looked at them; for the rest the server's retention will do.
+    configs = {settings.dead_letter_topic: {"retention.ms": "-1"}}
+    topics = [
+        NewTopic(name, num_partitions=settings.partitions, config=configs.get(name, {}))
+        for name in settings.topics
+    ]
     with AdminClient({}) as admin:
         for future in admin.create_topics(topics, request_timeout=REQUEST_SECONDS).values():
             try:

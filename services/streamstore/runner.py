@@ -25,6 +25,7 @@ from sqlalchemy.exc import IntegrityError
 
 from streamadapter import Consumer, KafkaError, KafkaException
 from streamstore import status
+from streamstore.consuming import next_batch, place, records, store
 from streamstore.database import Database, Service, StoppedError, handle, is_transient, persistently
 from streamstore.dead_letters import dead_letter, is_for, without_contents
 from streamstore.orders import Order, decode
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.2  # how soon an idle service notices that it is to stop
 COMMIT_MS = 200  # how much is delivered again, at most, after a crash
 LONGEST_RETRY_SECONDS = 30.0
 WORK_MS, LONGEST_POLL_INTERVAL_MS = 300_000, 86_400_000  # max.poll.interval.ms: its default, its maximum
@@ -52,6 +52,7 @@ class Entry:
     order: Order | None = None
     reason: str | None = None  # why it is a dead letter
     attempts: int = 0  # made in vain
+    failed: str | None = None  # the event id of an order that is a dead letter
 
 
 def consume_orders(service: Service, database: Database, settings: Settings, stop: Event) -> None:
@@ -79,7 +80,7 @@ def consume_orders(service: Service, database: Database, settings: Settings, sto
             consumer.subscribe([settings.topic])
             log.info("%s consumes %s", service.name, settings.topic)
             while not stop.is_set():
-                worker.work_off(sort_batch(_next_batch(consumer, settings.batch_size), service.name))
+                worker.work_off(sort_batch(next_batch(consumer, settings.batch_size), service.name))
     finally:
         consumer.close()
     log.info("%s has left its group", service.name)
@@ -87,16 +88,7 @@ def consume_orders(service: Service, database: Database, settings: Settings, sto
 
 def sort_batch(messages: Iterable[Message], service: str) -> list[Entry]:
     """What to do with each record. Raises KafkaException for a fatal error among them."""
-    entries = []
-    for message in messages:
-        error = message.error()
-        if error is None:
-            entries.append(_entry(message, service))
-        elif error.fatal():
-            raise KafkaException(error)
-        else:
-            log.warning("consuming: %s", error)
-    return entries
+    return [_entry(message, service) for message in records(messages)]
 
 
 def _entry(message: Message, service: str) -> Entry:
@@ -121,7 +113,9 @@ def _after_attempt(entry: Entry, reason: str, limit: int | None) -> Entry:
     if entry.order is None:
         return entry
     tried = replace(entry, attempts=entry.attempts + 1)
-    return tried if limit is None or tried.attempts < limit else replace(tried, order=None, reason=reason)
+    if limit is None or tried.attempts < limit:
+        return tried
+    return replace(tried, order=None, reason=reason, failed=entry.order.event_id)
 
 
 def retry_delay(attempts: int, first: float) -> float:
@@ -161,7 +155,7 @@ class _Worker:
                 self._back_off(piece, [entry for [entry] in again if entry.order], error)
             else:
                 self._publish(piece, outcomes)
-                _store(self._consumer, piece)
+                store(self._consumer, [entry.message for entry in piece])
 
     def _handle(self, orders: Sequence[Order]) -> Mapping[str, str]:
         if not orders:
@@ -172,28 +166,29 @@ class _Worker:
     def _back_off(self, failed: Sequence[Entry], again: Sequence[Entry], error: Exception) -> None:
         """Say what failed, and wait if it is to be tried again."""
         first = next(entry for entry in failed if entry.order)
-        what = f"{self._service.name}: {len(failed)} records from {_place(first.message)}"
+        what = f"{self._service.name}: {len(failed)} records from {place(first.message)}"
         log.error("%s failed: %s", what, _reason(error), exc_info=None if again else error)
         if again:
             self._stop.wait(retry_delay(again[0].attempts, self._settings.retry_seconds))
 
     def _publish(self, batch: Sequence[Entry], outcomes: Mapping[str, str]) -> None:
         """Return when the broker has the statuses and the dead letters."""
-        records = [*self._statuses(outcomes), *self._dead_letters(batch)]
-        while records:
-            errors = self._outlet.publish(records, self._stop.is_set)
-            refused = [(record, error) for record, error in zip(records, errors, strict=True) if error]
-            records = [record for record in starmap(_instead, refused) if record]
+        waiting = [*self._statuses(batch, outcomes), *self._dead_letters(batch)]
+        while waiting:
+            errors = self._outlet.publish(waiting, self._stop.is_set)
+            refused = [(record, error) for record, error in zip(waiting, errors, strict=True) if error]
+            waiting = [record for record in starmap(_instead, refused) if record]
 
-    def _statuses(self, outcomes: Mapping[str, str]) -> Iterator[Record]:
-        for event_id, state in outcomes.items():
+    def _statuses(self, batch: Iterable[Entry], outcomes: Mapping[str, str]) -> Iterator[Record]:
+        failed = {entry.failed: status.DEAD_LETTER for entry in batch if entry.failed is not None}
+        for event_id, state in (failed | dict(outcomes)).items():
             value = status.encode(status.Status(event_id, self._service.name, state))
             yield Record(self._settings.status_topic, value, event_id)
 
     def _dead_letters(self, batch: Iterable[Entry]) -> Iterator[Record]:
         for entry in batch:
             if entry.reason is not None:
-                log.error("%s is a dead letter: %s", _place(entry.message), entry.reason)
+                log.error("%s is a dead letter: %s", place(entry.message), entry.reason)
                 yield dead_letter(
                     self._settings.dead_letter_topic,
                     entry.message,
@@ -226,25 +221,6 @@ def _instead(record: Record, error: KafkaError) -> Record | None:
     return without_contents(record)
 
 
-def _next_batch(consumer: Consumer, size: int) -> list[Message]:
-    """What is there, up to `size` records; waits only for the first (consume would wait out its whole time)."""
-    first = consumer.poll(POLL_SECONDS)
-    if first is None:
-        return []
-    return [first, *(consumer.consume(size - 1, 0) if size > 1 else [])]
-
-
-def _store(consumer: Consumer, done: Iterable[Entry]) -> None:
-    """Hand the offsets to the consumer, which commits them in the background, on a rebalance, and on close."""
-    last = {(entry.message.topic(), entry.message.partition()): entry.message for entry in done}
-    for message in last.values():
-        try:
-            consumer.store_offsets(message=message)
-        except KafkaException as error:
-            # The partition went to another member meanwhile; it will find the marks.
-            log.info("%s is not ours any more: %s", _place(message), error)
-
-
 def _poll_interval_ms(settings: Settings) -> int:
     """Long enough for a batch all of whose orders fail: no member is taken for dead while it tries."""
     retries = settings.attempts - 1
@@ -255,7 +231,3 @@ def _poll_interval_ms(settings: Settings) -> int:
 def _reason(error: Exception) -> str:
     """The kind of the error and its first line; what follows may be the customer's data."""
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-
-
-def _place(message: Message) -> str:
-    return f"{message.topic()}[{message.partition()}]@{message.offset()}"

@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     )  # an order that is not acknowledged by then is answered 503
     attempts: int = Field(
         default=3, ge=1
-    )  # at an event that a service fails to handle; then it is a dead letter
+    )  # at an order that a service fails at, its batch's included; then it is a dead letter
     retry_seconds: float = Field(default=0.2, ge=0)  # before the second attempt; doubled for each further one
     batch_size: int = Field(default=200, ge=1, le=10_000)  # events a transaction, at most
     session_timeout_ms: int = Field(default=6_000, ge=1_000, le=300_000)  # Kafka's brokers: 6,000 at least
@@ -111,6 +111,11 @@ class Settings(BaseSettings):
             self.locations_topic,
             self.chat_topic,
         )
+
+    @property
+    def accept_ms(self) -> int:
+        """`accept_seconds` for a Producer, to whom 0 would mean without a limit."""
+        return max(1, int(self.accept_seconds * 1000))
 
     def port_of(self, service: str) -> int:
         """Where the service, or the dashboard, answers HTTP."""

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
+DEAD_LETTER = "dead letter"
+"""The state of an event that a service could not handle: it waits until somebody replays it."""
+
 
 class Status(msgspec.Struct, frozen=True):
     """The `state` is a word of the service: reserved, short, invoiced, credited, sent, refused, counted ..."""

@@ -50,7 +50,7 @@ def run_logged(
     caught_up = Event()
     properties = {
         "client.id": settings.client_id(history.service),
-        "delivery.timeout.ms": int(settings.accept_seconds * 1000),
+        "delivery.timeout.ms": settings.accept_ms,
     }
 
     def answer(leave: Event) -> None:

@@ -42,6 +42,7 @@ def test_an_order_that_failed_alone_is_a_dead_letter_after_its_attempts_and_not_
 
     assert (once.order, once.reason, once.attempts) == (ORDERS[0], None, 1)
     assert (twice.order, twice.reason, twice.attempts) == (None, "second", 2)
+    assert (once.failed, twice.failed) == (None, ORDERS[0].event_id)
 
 
 def test_of_several_orders_none_is_blamed_before_it_has_failed_alone() -> None:

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from streamadapter import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
 from streamadapter.testing.servers import Server
+from streamstore import status
 from streamstore.app import CONSUMERS, METADATA, ensure_topics
 from streamstore.billing import DOCUMENTS, Billing
 from streamstore.database import Database, Service, StoppedError
@@ -181,6 +182,12 @@ def _letters() -> list[DeadLetter]:
     return read_ledger("dead-letters").all()
 
 
+def _told(service: str, order: Order) -> list[str]:
+    """What the service has told of an order, in its order."""
+    statuses = [status.decode(message.value() or b"") for message in _records("order-status")]
+    return [s.state for s in statuses if (s.service, s.event_id) == (service, order.event_id)]
+
+
 def _once(orders: Iterable[Order] = ORDERS) -> dict[str, int]:
     return {order.event_id: 0 for order in orders}
 
@@ -231,10 +238,13 @@ def test_an_order_a_service_chokes_on_is_a_dead_letter_and_replayed_once_mended_
     [letter] = read_ledger("dead-letters").open()
     assert (letter.service, letter.attempts, letter.value) == ("billing", 3, encode(POISON))
     assert letter.reason == "RuntimeError: choked\x1b[2J"
+    assert _told("billing", POISON) == ["dead letter"]
 
     assert list(replay("dead-letters", [letter])) == [letter]
     with _consuming(shop, *_all_services(shop)):
         _await_read(shop, *CONSUMERS)
+
+    assert _told("billing", POISON) == ["dead letter", "invoiced"]
 
     assert {name: _handled(shop, name) for name in CONSUMERS} == dict.fromkeys(CONSUMERS, _once())
     assert _documents(shop) == Counter(_once().keys())

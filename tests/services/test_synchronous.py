@@ -71,7 +71,7 @@ def _payloads(up: Any) -> list[Order]:
 
 def _stop(up: Any, service: str, await_condition: Await) -> None:
     up.post(f"/api/services/{service}/stop")
-    await_condition(lambda: not up.service(service)["up"])
+    await_condition(lambda: all(i["pid"] is None for i in up.service(service)["instances"]))
 
 
 def test_every_service_has_had_its_effect_when_the_customer_is_answered(up: Any, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def _answer(database: Database, settings: Settings, stop: Event) -> None:
     publisher = Publisher(
         {
             "client.id": settings.client_id(NAME),
-            "delivery.timeout.ms": max(1, int(settings.accept_seconds * 1000)),  # 0 would be no limit
+            "delivery.timeout.ms": settings.accept_ms,
         }
     )
     _serve(LogRoute(publisher, settings.topic, give_up), database, settings, stop)
