@@ -20,10 +20,12 @@ from streamadapter_embedded.directory import (
 from streamadapter_embedded.locks import FileLock
 from streamadapter_embedded.server import (
     START_TIMEOUT_S,
+    STARTS,
     STOP_TIMEOUT_S,
-    await_loaded,
     ensure_running,
+    failed,
     is_alive,
+    is_loaded,
     shut_down,
 )
 
@@ -77,8 +79,11 @@ class Lease:
         self.socket = self._directory.socket
         _leases.add(self)
         try:
-            self._join()
-            await_loaded(self._directory)
+            for _ in range(STARTS):
+                self._join()
+                if is_loaded(self._directory):
+                    return
+            raise failed(self._directory, self._directory.log_tail())
         except BaseException:
             self.release()
             raise

@@ -28,6 +28,7 @@ from streamadapter_embedded.locks import FileLock
 if TYPE_CHECKING:
     from streamadapter_embedded.directory import DataDirectory
 
+STARTS = 3  # a server that is killed just when somebody joins is started again; one that keeps dying is not
 START_TIMEOUT_S = 30.0  # to a first answer; 0.02-0.1 s usually
 LOAD_TIMEOUT_S = 300.0  # of the append-only file, roughly 100 MB/s
 STOP_TIMEOUT_S = 30.0
@@ -99,32 +100,33 @@ def ensure_running(directory: DataDirectory, fsync: str) -> None:
     A running server's fsync policy is made stricter if need be, never laxer: others rely on it. StoreError.
     """
     deadline = time.monotonic() + START_TIMEOUT_S
-    launched = False
+    launches = 0
     while not is_alive(directory) or health(directory) is Health.SILENT:
         if not is_alive(directory):
-            if launched:
-                raise _failed(directory, directory.log_tail())
-            launched = _launch(directory, fsync)
+            if launches == STARTS:
+                raise failed(directory, directory.log_tail())
+            launches += _launch(directory, fsync)
         if time.monotonic() >= deadline:
             raise _silent(directory)
         time.sleep(_POLL_S)
-    if fsync == "always" and not launched:
+    if fsync == "always" and not launches:
         with connect(directory) as client:
             try:
                 client.config_set("appendfsync", fsync)
             except redis.RedisError as error:
-                raise _failed(directory, str(error)) from error
+                raise failed(directory, str(error)) from error
 
 
-def await_loaded(directory: DataDirectory) -> None:
-    """Wait until the server has read its data. StoreError if it takes too long or the server dies."""
+def is_loaded(directory: DataDirectory) -> bool:
+    """Wait until the server has read its data; False if it dies first. StoreError if it takes too long."""
     deadline = time.monotonic() + LOAD_TIMEOUT_S
     while health(directory) is not Health.READY:
         if not is_alive(directory):
-            raise _failed(directory, directory.log_tail())
+            return False
         if time.monotonic() >= deadline:
             raise _silent(directory)
         time.sleep(_POLL_S)
+    return True
 
 
 def shut_down(directory: DataDirectory) -> None:
@@ -170,7 +172,7 @@ def _launch(directory: DataDirectory, fsync: str) -> bool:
             lock.hand_over()
     if done.returncode != 0:
         output = (done.stderr.strip() or done.stdout.strip() or directory.log_tail()).splitlines()
-        raise _failed(directory, output[-1])
+        raise failed(directory, output[-1])
     return True
 
 
@@ -180,7 +182,8 @@ def _check_place(directory: DataDirectory) -> None:
         raise StoreError(KafkaError._FS, f"{directory.path} was replaced by another directory", fatal=True)
 
 
-def _failed(directory: DataDirectory, reason: str) -> StoreError:
+def failed(directory: DataDirectory, reason: str) -> StoreError:
+    """The error for a server that does not start."""
     return StoreError(
         KafkaError._CRIT_SYS_RESOURCE,
         f"the embedded server did not start: {reason} (log: {directory.path / names.LOG})",

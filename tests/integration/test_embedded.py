@@ -444,17 +444,33 @@ def test_a_server_that_cannot_start_is_quoted(tmp_path: Path, url: str) -> None:
         assert "the embedded server did not start: FATAL: no such luck (log: " in client.failure()
 
 
-def test_opening_waits_until_the_data_is_loaded(url: str, path: Path) -> None:
-    # given: a log that takes about a second to read
+def _make_a_log_that_takes_a_second_to_read(url: str, path: Path) -> None:
     open_store(url, {}).close()
     log = next((path / "appendonlydir").glob("*.incr.aof"))
     with log.open("ab") as file:
         file.writelines(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$7\r\n%07d\r\n" % n for n in range(1_000_000))
+
+
+def test_opening_waits_until_the_data_is_loaded(url: str, path: Path) -> None:
+    _make_a_log_that_takes_a_second_to_read(url, path)
     # when
     store = open_store(url, {})
     # then: no -LOADING
     assert not store.topics().topics
     store.close()
+
+
+def test_a_server_killed_before_it_has_loaded_is_started_again_for_whoever_is_opening(
+    url: str, path: Path
+) -> None:
+    _make_a_log_that_takes_a_second_to_read(url, path)
+    with Client(url) as client:
+        eventually(lambda: server_control.status(url)["state"] == "loading")
+        # when
+        os.kill(int(DataDirectory(path).read("server.pid")), signal.SIGKILL)
+        # then
+        client.opened()
+        assert client.ask("topics") == []
 
 
 def test_a_corrupt_log_is_reported_and_kept(url: str, path: Path, clients: Callable[[], Client]) -> None:
