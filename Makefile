@@ -9,7 +9,7 @@ KAFKA_BROKERS ?= 1
 KAFKA_PORT ?= 9092
 KAFKA := $(BIN)/python -m streamadapter.testing.kafka
 
-.PHONY: demo test check format bench compatibility kafka kafka-stop clean help
+.PHONY: demo test check format bench load compatibility kafka kafka-stop clean help
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -33,6 +33,10 @@ format: $(VENV)/.dev            ## what check would complain of, as far as a too
 
 bench: $(VENV)/.dev            ## the figures of this release, beside raw Redis and confluent_kafka
 	$(BIN)/python loadtests/bench.py
+
+load: $(VENV)/.dev            ## both architectures under Locust, Redis beside Kafka, a flood: build/load/report.html
+	-@$(KAFKA) install
+	$(BIN)/python loadtests/load/run.py $(LOAD)
 
 compatibility: $(VENV)/.dev            ## the contract suite on every backend, and docs/compatibility.md from what it saw
 	-@$(KAFKA) install

@@ -13,7 +13,7 @@ from streamadapter.testing.kafka import KafkaCluster, KafkaServer
 from streamadapter.testing.servers import RedisServer, Server, ValkeyServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -28,6 +28,12 @@ def _need(kind: type[Server]) -> None:
         if os.environ.get("CI", "").lower() in ("1", "true"):
             pytest.fail(str(error))
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def need_server() -> Callable[[type[Server]], None]:
+    """For servers that only one file starts: skips the test, or in CI fails it, where they are missing."""
+    return _need
 
 
 def _running(kind: type[S], directory: Path, options: dict[str, str]) -> Iterator[S]:

@@ -56,7 +56,8 @@ def _events_outage(run: Any) -> list[Check]:
             "... answer times do not change: p95 within 20 % of before",
             "no answers"
             if ratio is None
-            else f"{before['p95']:.1f} ms before, {during['p95']:.1f} ms during ({(ratio - 1) * 100:+.0f} %)",
+            else f"{before['p95']:.1f} ms before, {during['p95']:.1f} ms during ({(ratio - 1) * 100:+.0f} %);"
+            f" cores busy on the machine: {before['cores']}, then {during['cores']}",
             ratio is not None and ratio <= SLOWER,
         ),
         Check(

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from load import plan
 from load.figures import by_name, failures, figures, series
-from load.journal import Record
+from load.journal import Record, Sample
 from load.monitor import Outage
 from load.verify import Verdict
 
@@ -79,18 +79,25 @@ def as_json(run: Run) -> dict[str, Any]:
     }
 
 
-def windows(run: Run, orders: list[Any]) -> dict[str, Any]:
+def windows(run: Run, orders: list[Sample]) -> dict[str, Any]:
     """`steady`: from when all users are there. In an outage also `before` and `during`, equally long, and `after`."""
     warm = run.began + ramp_seconds(run.options)
     if run.outage is None or run.outage.stopped_at is None:
-        return {"steady": asdict(figures(orders, warm, max(warm, run.ended)))}
+        return {"steady": _window(run, orders, warm, max(warm, run.ended))}
     stopped, restarted = run.outage.stopped_at, run.outage.started_at or run.ended
     length = min(restarted - stopped, stopped - warm)
     return {
-        "before": asdict(figures(orders, stopped - length, stopped)),
-        "during": asdict(figures(orders, stopped, stopped + length)),
-        "after": asdict(figures(orders, restarted, run.ended)),
+        "before": _window(run, orders, stopped - length, stopped),
+        "during": _window(run, orders, stopped, stopped + length),
+        "after": _window(run, orders, restarted, run.ended),
     }
+
+
+def _window(run: Run, orders: list[Sample], start: float, end: float) -> dict[str, Any]:
+    """Figures, and how many cores of the machine were busy meanwhile, with whatever else ran on it."""
+    busy = [sample["machine"] for sample in run.backlog if start <= sample["at"] < end]
+    cores = round(sum(busy) / len(busy) / 100 * (os.cpu_count() or 1), 2) if busy else None
+    return asdict(figures(orders, start, end)) | {"cores": cores}
 
 
 def ramp_seconds(options: Any) -> float:

@@ -107,6 +107,8 @@ class Session:
             self._take_part(environment)
         except (OSError, ShopError, KafkaException) as error:
             environment.process_exit_code = 1
+            self._open = False
+            self._tidy_up(environment)
             raise StopTest(str(error)) from None
         self.began = time.time()
         if self._shop is not None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import gevent
 from locust import LoadTestShape
+from locust.runners import MasterRunner
 
 from load import plan
-from load.session import session
+from load.session import STOP_SECONDS_DISTRIBUTED, session
 
 
 class Load(LoadTestShape):
@@ -32,10 +34,20 @@ class Load(LoadTestShape):
         elapsed = time.time() - session.began if session.began else 0.0
         wanted = None if self._enough(options) else self._planned(elapsed, options, users)
         if wanted is None:
-            self.runner.stop()  # quit(), which follows, does not wait for the users of other processes
+            self._stop()
             return None
         sudden = options.shape in ("flash", "ramp")  # these do not build up slowly
         return wanted, float(users * plan.FLASH_TIMES) if sudden else rate
+
+    def _stop(self) -> None:
+        """Before quit(), which waits for no user of another process, and tells only those that have come back."""
+        self.runner.stop()
+        if isinstance(self.runner, MasterRunner):
+            options: Any = self.runner.environment.parsed_options
+            workers = options.expect_workers
+            with gevent.Timeout(STOP_SECONDS_DISTRIBUTED + 5, False):
+                while len(self.runner.clients.ready) < workers:
+                    gevent.sleep(0.1)
 
     def _planned(self, elapsed: float, options: Any, users: int) -> int | None:
         if options.shape == "ramp":

@@ -125,9 +125,10 @@ class Database:
 
 
 def _engine(url: str) -> sa.Engine:
+    if sa.make_url(url).get_backend_name() != "sqlite":
+        # After a restart each idle connection is dead, and would be found out by an operation that fails.
+        return sa.create_engine(url, pool_pre_ping=True)
     engine = sa.create_engine(url)
-    if engine.dialect.name != "sqlite":
-        return engine
     if engine.url.database:
         Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
 

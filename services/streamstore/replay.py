@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
+from threading import Event
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
 from streamstore.app import SERVICES, ensure_topics
+from streamstore.database import is_transient, persistently
 from streamstore.fleet import Fleet
 from streamstore.observer import Observer, Snapshot, observing
 from streamstore.online_retail import OrderFile, read_orders, write_rejects
@@ -17,6 +21,8 @@ from streamstore.orders import Order
 from streamstore.progress import View, progress_view
 from streamstore.report import Report
 from streamstore.settings import Settings
+
+T = TypeVar("T")
 
 CHUNK = 500  # orders handed over in one transaction
 LOOK_SECONDS = 0.1  # between two looks at the progress; or longer, if a look takes long
@@ -34,8 +40,9 @@ def replay(
 
     Starts the services that are not running, and leaves stopping them to the fleet's owner. Raises ReplayError
     if they make no progress for `patience_seconds`, and what reading the file, reaching the server and the
-    fleet raise.
+    fleet raise; a database's error if it is away at the start, or later for as long.
     """
+    patience = settings.patience_seconds
     file = read_orders(path)
     if file.rejects:
         rejects = settings.data_dir / "rejects" / f"{path.stem}.csv"
@@ -47,11 +54,11 @@ def replay(
         with progress_view(console, len(file.orders)) as view:
             began = time.monotonic()
             for chunk in chunks(file.orders, CHUNK):
-                observer.submit(chunk)
-                view.update(observer.snapshot())
-            last = wait_until_arrived(observer, fleet, view, settings.patience_seconds)
+                _patiently(partial(observer.submit, chunk), patience)
+                view.update(_patiently(observer.snapshot, patience))
+            last = wait_until_arrived(observer, fleet, view, patience)
             seconds = time.monotonic() - began
-        return report_on(file, observer, backend, seconds), last
+        return _patiently(partial(report_on, file, observer, backend, seconds), patience), last
 
 
 def report_on(file: OrderFile, observer: Observer, backend: str, seconds: float) -> Report:
@@ -84,22 +91,32 @@ def wait_until_arrived(
     """Look again and again until `arrived`; returns the last look.
 
     Raises ReplayError after `patience` seconds without any progress, or at once for an order that can never be
-    delivered, and ServiceError.
+    delivered; ServiceError; a database's error if it is away for so long.
     """
     watch = _Patience(patience)
     while True:
         looked = time.monotonic()
-        now = observer.snapshot()
+        now = _patiently(observer.snapshot, patience)
         view.update(now)
         if arrived(now):
             return now
         fleet.check()
-        for event, reason in observer.refusals().items():
+        for event, reason in _patiently(observer.refusals, patience).items():
             raise ReplayError(f"{event} cannot be delivered: {reason}")
         if watch.is_over(now):
             raise ReplayError(f"no progress for {patience:.0f} s: {_missing(now)}")
         # A look reads every mark: with many, it must not keep the services from writing them.
         time.sleep(max(LOOK_SECONDS, 2 * (time.monotonic() - looked)))
+
+
+def _patiently(action: Callable[[], T], patience: float) -> T:
+    """The action's result; while a database is away it is repeated, for `patience` seconds at most."""
+    deadline = time.monotonic() + patience
+
+    def passing(error: Exception) -> bool:
+        return is_transient(error) and time.monotonic() < deadline
+
+    return persistently(action, "replay", Event(), passing)
 
 
 class _Patience:

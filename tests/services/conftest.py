@@ -103,23 +103,28 @@ def open_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     """Makes a shop on a backend; `url` of the servers that are not started by their clients."""
 
     def opened(backend: str, url: str = "", **streamstore: object) -> Shop:
-        session_ms = 6000 if backend == "kafka" else 2000  # Kafka's brokers take no less
-        table = {"data_dir": "shop", "session_timeout_ms": session_ms, "patience_seconds": 60} | streamstore
-        config = tmp_path / "streamadapter.toml"
-        config.write_text(
-            f'backend = "{backend}"\n'
-            + (f'[redis]\nurl = "{url}"\n' if backend == "redis" else "")
-            + (f'[kafka]\n"bootstrap.servers" = "{url}"\n' if backend == "kafka" else "")
-            + f'[embedded]\npath = "log"\n[memory]\nname = "{tmp_path.name}"\n[streamstore]\n'
-            + "".join(
-                f"{name} = {value!r}\n" if isinstance(value, int) else f'{name} = "{value}"\n'
-                for name, value in table.items()
-            )
-        )
-        monkeypatch.setenv("STREAMADAPTER_CONFIG", str(config))
-        return Shop(backend, config, load_settings(table, tmp_path))
+        shop = _shop_in(tmp_path, backend, url, **streamstore)
+        monkeypatch.setenv("STREAMADAPTER_CONFIG", str(shop.config))
+        return shop
 
     return opened
+
+
+def _shop_in(directory: Path, backend: str, url: str = "", **streamstore: object) -> Shop:
+    session_ms = 6000 if backend == "kafka" else 2000  # Kafka's brokers take no less
+    table = {"data_dir": "shop", "session_timeout_ms": session_ms, "patience_seconds": 60} | streamstore
+    config = directory / "streamadapter.toml"
+    config.write_text(
+        f'backend = "{backend}"\n'
+        + (f'[redis]\nurl = "{url}"\n' if backend == "redis" else "")
+        + (f'[kafka]\n"bootstrap.servers" = "{url}"\n' if backend == "kafka" else "")
+        + f'[embedded]\npath = "log"\n[memory]\nname = "{directory.name}"\n[streamstore]\n'
+        + "".join(
+            f"{name} = {value!r}\n" if isinstance(value, int) else f'{name} = "{value}"\n'
+            for name, value in table.items()
+        )
+    )
+    return Shop(backend, config, load_settings(table, directory))
 
 
 @pytest.fixture
@@ -207,6 +212,10 @@ def await_true(condition: Callable[[], object], what: str) -> None:
 @pytest.fixture
 def free_ports() -> int:
     """The first of as many free ports in a row as a shop needs, out of those the kernel does not hand out."""
+    return _free_ports()
+
+
+def _free_ports() -> int:
     for _ in range(100):
         first = random.randrange(20_000, 30_000)
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
@@ -230,6 +239,16 @@ def start_up(open_shop: Callable[..., Shop], free_ports: int) -> Iterator[Callab
     yield start
     for up in started:
         up.close()
+
+
+@pytest.fixture(scope="module")
+def shared_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """A `streamstore up` on embedded for all tests of a file: they leave it as they found it, but for the orders."""
+    with contextlib.closing(
+        Up(_shop_in(tmp_path_factory.mktemp("shop"), "embedded", port=_free_ports()))
+    ) as up:
+        up.await_line("up: ")
+        yield up
 
 
 class Instance:

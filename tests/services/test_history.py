@@ -283,5 +283,5 @@ def test_records_of_a_new_log_are_shown_only_when_the_history_says_which_log_it_
     background(write_history, HISTORY, "delivery-locations", database, shop.settings)
     await_condition(lambda: len(times(database)) == 23)
     publish(Location("c-1", 1, 2, 4))
-    await_condition(lambda: view.all()[1].place == Place(1, 3, 0))
+    await_condition(lambda: {row.key: row.place for row in view.all()}.get("c-1") == Place(1, 3, 0))
     assert all(each.log == 1 for each in view.seen)
