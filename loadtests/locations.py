@@ -39,8 +39,8 @@ from streamstore.app import ensure_topics
 from streamstore.database import Database
 from streamstore.delivery_tracking import METADATA, NAME
 from streamstore.delivery_tracking.locations import HISTORY, Location, encode
-from streamstore.history import append, prepare, read_positions
 from streamstore.settings import Settings, load_settings
+from streamstore.streaming.history import append, prepare, read_positions
 
 COURIERS = 1000
 REQUEST = 100  # updates of one HTTP request

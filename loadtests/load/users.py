@@ -21,9 +21,9 @@ from locust.exception import StopUser
 from load.journal import Promise
 from load.pace import Paced
 from load.session import session
-from streamstore.online_retail import read_orders
 from streamstore.orders import Line
-from streamstore.sample import SAMPLE
+from streamstore.replaying.online_retail import read_orders
+from streamstore.replaying.sample import SAMPLE
 
 MAX_LINES = 12
 COURIERS = 200

@@ -15,7 +15,7 @@ from load.journal import Promise, Record
 from streamstore import analytics, billing, inventory, notification
 from streamstore.app import CONSUMERS, METADATA
 from streamstore.database import Database
-from streamstore.report import (
+from streamstore.replaying.report import (
     HANDLED,
     BooksError,
     analytics_figures,

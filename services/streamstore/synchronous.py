@@ -23,16 +23,16 @@ from sqlalchemy.exc import IntegrityError
 from starlette.types import ASGIApp
 
 from streamstore import web
-from streamstore.addresses import url_of
 from streamstore.database import Database, Service, handle
-from streamstore.http import serve
 from streamstore.order import view
 from streamstore.order.api import MAX_BODY
 from streamstore.order.route import UndeliveredError
 from streamstore.orders import Order, decode
+from streamstore.running.addresses import url_of
 from streamstore.settings import Settings
-from streamstore.shortcut import Shortcut
 from streamstore.status import Status
+from streamstore.web.server import serve
+from streamstore.web.shortcut import Shortcut
 
 T = TypeVar("T")
 

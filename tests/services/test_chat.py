@@ -22,7 +22,7 @@ from streamstore.chat.hub import Hub
 from streamstore.chat.messages import HISTORY, ChatMessage, encode, id_of, place_of
 from streamstore.chat.stream import EventStream
 from streamstore.database import Database
-from streamstore.history import Place, Position, Row, prepare
+from streamstore.streaming.history import Place, Position, Row, prepare
 
 Start = Callable[..., Any]
 Await = Callable[..., None]

@@ -17,12 +17,12 @@ from rich.console import Console
 from streamadapter.testing.servers import Server
 from streamadapter_embedded import server_control
 from streamstore.app import SERVICES, ensure_topics
-from streamstore.fleet import Processes
-from streamstore.observer import observing
-from streamstore.online_retail import OrderFile, read_orders
-from streamstore.progress import progress_view
-from streamstore.replay import chunks, report_on, start_services, wait_until_arrived
-from streamstore.sample import SAMPLE
+from streamstore.replaying.observer import observing
+from streamstore.replaying.online_retail import OrderFile, read_orders
+from streamstore.replaying.progress import progress_view
+from streamstore.replaying.replay import chunks, report_on, start_services, wait_until_arrived
+from streamstore.replaying.sample import SAMPLE
+from streamstore.running.fleet import Processes
 
 PIECES = 12
 SECONDS = 60

@@ -32,13 +32,13 @@ from streamstore.dashboard.state import Databases
 from streamstore.dashboard.watch import Rate, Watch
 from streamstore.database import Database
 from streamstore.dead_letters import marker, read_ledger
-from streamstore.http import serve
-from streamstore.online_retail import read_orders
 from streamstore.orders import Order, add, as_text, encode
-from streamstore.report import analytics_figures, billing_figures, handled_events
-from streamstore.sample import SAMPLE
+from streamstore.replaying.online_retail import read_orders
+from streamstore.replaying.report import analytics_figures, billing_figures, handled_events
+from streamstore.replaying.sample import SAMPLE
+from streamstore.running.supervisor import Supervisor
 from streamstore.settings import Settings
-from streamstore.supervisor import Supervisor
+from streamstore.web.server import serve
 
 SECONDS = 90
 
@@ -265,7 +265,8 @@ def test_whose_requests_are_taken(method: str, host: str, origin: str | None, al
 def test_the_pages_files_are_served(served: str) -> None:
     with urllib.request.urlopen(f"{served}/", timeout=30) as page:
         assert page.headers["content-type"].startswith("text/html")
-        assert page.headers["content-security-policy"] == "frame-ancestors 'none'"
+        policy = page.headers["content-security-policy"].split("; ")
+        assert {"default-src 'self'", "frame-ancestors 'none'"} <= {*policy}
     with urllib.request.urlopen(f"{served}/static/index.html", timeout=30) as file:
         assert file.status == 200
 

@@ -9,11 +9,11 @@ import pytest
 
 from streamadapter import Message
 from streamstore.dead_letters import Ledger, dead_letter, is_for, marker, replayed, without_contents
-from streamstore.online_retail import read_orders
 from streamstore.orders import Order
 from streamstore.outlet import Record
+from streamstore.replaying.online_retail import read_orders
+from streamstore.replaying.sample import SAMPLE
 from streamstore.runner import LONGEST_RETRY_SECONDS, Entry, after_failure, retry_delay
-from streamstore.sample import SAMPLE
 
 ORDERS = read_orders(SAMPLE).orders[:2]
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)

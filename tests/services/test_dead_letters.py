@@ -29,13 +29,13 @@ from streamstore.dead_letters import (
     replay,
     replayed,
 )
-from streamstore.observer import observing
-from streamstore.online_retail import read_orders
 from streamstore.orders import Order, encode
 from streamstore.outlet import Record
-from streamstore.report import handled_events
+from streamstore.replaying.observer import observing
+from streamstore.replaying.online_retail import read_orders
+from streamstore.replaying.report import handled_events
+from streamstore.replaying.sample import SAMPLE
 from streamstore.runner import consume_orders
-from streamstore.sample import SAMPLE
 
 SECONDS = 120  # for anything here that should take a few
 ORDERS = read_orders(SAMPLE).orders[:30]

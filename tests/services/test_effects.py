@@ -21,9 +21,9 @@ from streamstore.app import CONSUMERS
 from streamstore.billing import DOCUMENTS
 from streamstore.database import Database, Service, StoppedError, handle, persistently
 from streamstore.inventory import STOCK, Inventory
-from streamstore.online_retail import read_orders
 from streamstore.orders import Line, Order
-from streamstore.report import (
+from streamstore.replaying.online_retail import read_orders
+from streamstore.replaying.report import (
     BooksError,
     analytics_figures,
     billing_figures,
@@ -31,7 +31,7 @@ from streamstore.report import (
     inventory_figures,
     notification_figures,
 )
-from streamstore.sample import SAMPLE
+from streamstore.replaying.sample import SAMPLE
 from streamstore.settings import Settings, load_settings
 
 ORDERS = read_orders(SAMPLE).orders[:60]

@@ -16,7 +16,7 @@ from streamstore.app import ensure_topics
 from streamstore.database import Database
 from streamstore.delivery_tracking import METADATA
 from streamstore.delivery_tracking.locations import HISTORY, Location, encode
-from streamstore.history import (
+from streamstore.streaming.history import (
     BEGINNING,
     Place,
     Position,
@@ -31,8 +31,8 @@ from streamstore.history import (
     read_positions,
     write,
 )
-from streamstore.history_writer import write_history
-from streamstore.live import Latest, follow
+from streamstore.streaming.live import Latest, follow
+from streamstore.streaming.writer import write_history
 
 
 def record(offset: int, published_at: int, key: str = "c", partition: int = 0) -> Record:

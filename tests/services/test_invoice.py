@@ -16,9 +16,9 @@ from streamstore.billing import METADATA, Billing
 from streamstore.cli import main
 from streamstore.database import Database, handle
 from streamstore.invoice import amount_text, invoice_html
-from streamstore.online_retail import read_orders
 from streamstore.orders import Line, Order, add
-from streamstore.sample import SAMPLE
+from streamstore.replaying.online_retail import read_orders
+from streamstore.replaying.sample import SAMPLE
 from streamstore.settings import Settings
 
 AT = datetime(2010, 12, 1, 8, 26)

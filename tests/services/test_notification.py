@@ -11,7 +11,7 @@ import pytest
 from streamstore.database import Database, handle
 from streamstore.notification import METADATA, Notification, mail_name
 from streamstore.orders import Line, Order
-from streamstore.report import notification_figures
+from streamstore.replaying.report import notification_figures
 from streamstore.settings import Settings
 
 ORDER = Order(

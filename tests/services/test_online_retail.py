@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streamstore.online_retail import COLUMNS, FormatError, OrderFile, read_orders, write_rejects
-from streamstore.sample import SAMPLE, generate
+from streamstore.replaying.online_retail import COLUMNS, FormatError, OrderFile, read_orders, write_rejects
+from streamstore.replaying.sample import SAMPLE, generate
 
 if TYPE_CHECKING:
     from pathlib import Path

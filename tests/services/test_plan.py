@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streamstore.child import STOP_SECONDS
-from streamstore.plan import FIRST_DELAY, LONGEST_DELAY, STEADY_SECONDS, Plan, Verb
+from streamstore.running.child import STOP_SECONDS
+from streamstore.running.plan import FIRST_DELAY, LONGEST_DELAY, STEADY_SECONDS, Plan, Verb
 
 
 def _states(plan: Plan) -> dict[str, str]:

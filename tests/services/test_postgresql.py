@@ -29,11 +29,11 @@ from streamadapter.testing.servers import Server
 from streamstore import billing
 from streamstore.app import CONSUMERS, METADATA, SERVICES, run_service
 from streamstore.database import Database, handle, persistently
-from streamstore.online_retail import read_orders
 from streamstore.order import view
 from streamstore.orders import Line, Order, encode
-from streamstore.report import analytics_figures, billing_figures, handled_events
-from streamstore.sample import SAMPLE
+from streamstore.replaying.online_retail import read_orders
+from streamstore.replaying.report import analytics_figures, billing_figures, handled_events
+from streamstore.replaying.sample import SAMPLE
 from streamstore.settings import Settings
 
 SECONDS = 120

@@ -27,12 +27,12 @@ from streamstore.app import CONSUMERS, METADATA, SERVICES, ensure_topics, run_se
 from streamstore.database import Database
 from streamstore.dead_letters import read_ledger
 from streamstore.inventory import Inventory
-from streamstore.locks import is_running
-from streamstore.observer import observing
-from streamstore.online_retail import read_orders
 from streamstore.orders import Order, encode
-from streamstore.report import handled_events
-from streamstore.sample import SAMPLE
+from streamstore.replaying.observer import observing
+from streamstore.replaying.online_retail import read_orders
+from streamstore.replaying.report import handled_events
+from streamstore.replaying.sample import SAMPLE
+from streamstore.running.locks import is_running
 
 SECONDS = 120  # for anything here that should take a few
 KEYS = [

@@ -24,10 +24,10 @@ import trustme
 from streamadapter.testing.servers import Server
 from streamstore.database import Database, UnavailableError, handle, persistently
 from streamstore.notification import MAILS, METADATA, Notification, SmtpPost, confirmation
-from streamstore.online_retail import read_orders
 from streamstore.orders import Line, Order
-from streamstore.report import notification_figures
-from streamstore.sample import SAMPLE
+from streamstore.replaying.online_retail import read_orders
+from streamstore.replaying.report import notification_figures
+from streamstore.replaying.sample import SAMPLE
 from streamstore.settings import Settings, Smtp, load_settings
 
 SECONDS = 120

@@ -21,12 +21,12 @@ from streamstore.app import CONSUMERS, METADATA, ensure_topics
 from streamstore.billing import Billing
 from streamstore.database import Database, Service
 from streamstore.dead_letters import read_ledger
-from streamstore.observer import observing
-from streamstore.online_retail import read_orders
 from streamstore.orders import Order, encode
-from streamstore.report import handled_events
+from streamstore.replaying.observer import observing
+from streamstore.replaying.online_retail import read_orders
+from streamstore.replaying.report import handled_events
+from streamstore.replaying.sample import SAMPLE
 from streamstore.runner import consume_orders
-from streamstore.sample import SAMPLE
 from streamstore.status import Status, decode
 
 SECONDS = 120  # for anything here that should take a few

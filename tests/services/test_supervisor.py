@@ -15,11 +15,11 @@ import pytest
 
 from streamadapter import AdminClient, Producer
 from streamstore.app import CONSUMERS
-from streamstore.observer import observing
-from streamstore.online_retail import read_orders
 from streamstore.orders import Order, encode
-from streamstore.report import handled_events
-from streamstore.sample import SAMPLE
+from streamstore.replaying.observer import observing
+from streamstore.replaying.online_retail import read_orders
+from streamstore.replaying.report import handled_events
+from streamstore.replaying.sample import SAMPLE
 
 SECONDS = 90
 

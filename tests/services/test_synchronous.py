@@ -13,9 +13,9 @@ import pytest
 
 from streamstore.app import CONSUMERS
 from streamstore.database import Database, handle
-from streamstore.online_retail import read_orders
 from streamstore.orders import Order, as_text, decode
-from streamstore.sample import SAMPLE
+from streamstore.replaying.online_retail import read_orders
+from streamstore.replaying.sample import SAMPLE
 
 StartUp = Callable[..., Any]
 Await = Callable[..., None]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from streamstore.traffic import CENTRE, RANGE, SPEED, Courier, order_bodies
+from streamstore.running.traffic import CENTRE, RANGE, SPEED, Courier, order_bodies
 
 SECONDS = 90
 

@@ -14,10 +14,10 @@ from streamstore.chat import NAME
 from streamstore.chat.conversation import Chat
 from streamstore.chat.messages import MAX_AUTHOR, MAX_TEXT, ChatMessage, as_json, id_of, place_of
 from streamstore.chat.stream import HEARTBEAT_SECONDS, EventStream
-from streamstore.docs import add_docs
-from streamstore.history import Place
 from streamstore.publisher import Publisher
+from streamstore.streaming.history import Place
 from streamstore.web import Name, Storable
+from streamstore.web.docs import add_docs
 
 MAX_BODY = 64 * 1024  # with every character escaped, a text takes 12 bytes a character
 MAX_PAGE = 1000

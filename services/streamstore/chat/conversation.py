@@ -14,9 +14,17 @@ import anyio
 from streamstore.chat.hub import Hub
 from streamstore.chat.messages import BEFORE_ALL, HISTORY, ChatMessage, encode
 from streamstore.database import Database
-from streamstore.history import Place, Row, append, read_after, read_latest, read_newest, read_newest_of
-from streamstore.history_writer import coordinates
 from streamstore.publisher import Publisher
+from streamstore.streaming.history import (
+    Place,
+    Row,
+    append,
+    read_after,
+    read_latest,
+    read_newest,
+    read_newest_of,
+)
+from streamstore.streaming.writer import coordinates
 
 PAGE = 500  # messages that are read at once for a listener
 POLL_SECONDS = 0.25  # how often the direct way looks for a listener's messages

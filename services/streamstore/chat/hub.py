@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from threading import Lock
 
-from streamstore.history import BEGINNING, Place, Position, Row
-from streamstore.live import Latest
+from streamstore.streaming.history import BEGINNING, Place, Position, Row
+from streamstore.streaming.live import Latest
 
 MAX_UNSTORED = 50_000  # messages; then reading waits for the history's writer
 MAX_WAITING = 2000  # messages for one listener; one that is slower is cut off and comes again
@@ -65,7 +65,7 @@ class Listener:
 
 
 class Hub:
-    """A live view (streamstore.live.View) that fans out. Thread-safe."""
+    """A live view (streamstore.streaming.live.View) that fans out. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()

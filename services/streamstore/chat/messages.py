@@ -14,7 +14,7 @@ import msgspec
 import sqlalchemy as sa
 
 from streamstore.chat import METADATA, NAME
-from streamstore.history import KEY_PATTERN, History, Place, Row, history_tables
+from streamstore.streaming.history import KEY_PATTERN, History, Place, Row, history_tables
 
 MAX_AUTHOR = 64
 MAX_TEXT = 2000

@@ -14,7 +14,7 @@ from streamstore.chat.messages import HISTORY
 from streamstore.database import Database
 from streamstore.publisher import Publisher
 from streamstore.settings import Settings
-from streamstore.streaming import Streaming, run_direct, run_logged
+from streamstore.streaming.service import Streaming, run_direct, run_logged
 
 
 def run(database: Database, settings: Settings, stop: Event, *, http: bool) -> None:

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from streamstore.chat.messages import as_json, id_of
 from streamstore.database import TRANSIENT
-from streamstore.history import Row
+from streamstore.streaming.history import Row
 
 log = logging.getLogger(__name__)
 

@@ -17,13 +17,13 @@ from streamadapter import KafkaException
 from streamadapter.backend import Features
 from streamadapter.config import load
 from streamadapter.registry import backend_of
-from streamstore.fleet import ServiceError
-from streamstore.online_retail import FormatError
 from streamstore.order.outbox import ConflictError
-from streamstore.replay import ReplayError
-from streamstore.report import BooksError
+from streamstore.replaying.online_retail import FormatError
+from streamstore.replaying.replay import ReplayError
+from streamstore.replaying.report import BooksError
+from streamstore.running.fleet import ServiceError
+from streamstore.running.up import UpError
 from streamstore.settings import Settings, SettingsError, load_settings
-from streamstore.up import UpError
 
 CONFIG_VARIABLE = "STREAMADAPTER_CONFIG"
 

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from streamstore.cli.common import errors_in_one_line, interruptible
-from streamstore.demo import demo
+from streamstore.replaying.demo import demo
 
 
 @click.command(name="demo")

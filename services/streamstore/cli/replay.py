@@ -10,8 +10,8 @@ import click
 from rich.console import Console
 
 from streamstore.cli.common import config_option, errors_in_one_line, interruptible, load_shop, require_events
-from streamstore.fleet import Processes, Threads
-from streamstore.replay import replay, report_table, services_table
+from streamstore.replaying.replay import replay, report_table, services_table
+from streamstore.running.fleet import Processes, Threads
 
 
 @click.command(name="replay")

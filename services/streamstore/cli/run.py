@@ -16,7 +16,7 @@ from streamstore.cli.common import (
     stop_event,
     until_eof_option,
 )
-from streamstore.locks import running
+from streamstore.running.locks import running
 
 
 @click.command()

@@ -11,8 +11,8 @@ import click
 
 from streamstore.cli.common import config_option, errors_in_one_line, load_shop
 from streamstore.cli.up import scalings
-from streamstore.locks import text_of
-from streamstore.up import LOCK
+from streamstore.running.locks import text_of
+from streamstore.running.up import LOCK
 
 REQUEST_SECONDS = 10.0
 EXAMPLES = """\b

@@ -14,8 +14,8 @@ from streamstore.cli.common import (
     stop_event,
     until_eof_option,
 )
-from streamstore.locks import running
-from streamstore.traffic import make_traffic
+from streamstore.running.locks import running
+from streamstore.running.traffic import make_traffic
 
 
 @click.command(name="traffic")

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from streamstore.app import ALL
 from streamstore.cli.common import config_option, errors_in_one_line, load_shop, require_processes
+from streamstore.running.up import up
 from streamstore.settings import PORTS
-from streamstore.up import up
 
 MAX_INSTANCES = 64
 EXAMPLES = """\b

@@ -15,13 +15,13 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from streamstore import billing
-from streamstore.addresses import url_of
 from streamstore.dashboard import proxy
 from streamstore.dashboard.guard import SameOriginOnly
 from streamstore.dashboard.state import Databases
 from streamstore.invoice import invoice_html
+from streamstore.running.addresses import url_of
+from streamstore.running.supervisor import NotPossibleError, Supervisor, UnknownServiceError
 from streamstore.settings import Settings
-from streamstore.supervisor import NotPossibleError, Supervisor, UnknownServiceError
 
 STATIC = Path(__file__).with_name("static")
 MAX_INSTANCES = 64
@@ -47,6 +47,10 @@ def dashboard(
     @app.get("/")
     def page() -> Response:
         return FileResponse(STATIC / "index.html", headers={"Content-Security-Policy": CONTENT_SECURITY})
+
+    @app.get("/favicon.ico")  # where browsers look when a page names none, as an invoice
+    def icon() -> Response:
+        return FileResponse(STATIC / "icon.svg")
 
     @app.get("/api/state")
     def api_state() -> Response:

@@ -16,16 +16,16 @@ import sqlalchemy as sa
 from streamadapter import AdminClient
 from streamadapter.admin import MemberDescription
 from streamstore import analytics, billing, order
-from streamstore.addresses import url_of
 from streamstore.app import CONSUMERS, METADATA
 from streamstore.dashboard.watch import Rate, Watch
 from streamstore.database import Database
 from streamstore.dead_letters import read_ledger
 from streamstore.lag import Extents, PartitionLag, group_lags, group_members, log_extents
 from streamstore.orders import add, as_text
-from streamstore.report import HANDLED
+from streamstore.replaying.report import HANDLED
+from streamstore.running.addresses import url_of
+from streamstore.running.supervisor import ServiceStatus
 from streamstore.settings import Settings
-from streamstore.supervisor import ServiceStatus
 
 REQUEST_SECONDS = 2.0
 RECENT = 10  # invoices

@@ -14,9 +14,9 @@ from streamstore import web
 from streamstore.delivery_tracking import NAME
 from streamstore.delivery_tracking.locations import MAX_TIME, Location
 from streamstore.delivery_tracking.tracking import Tracking
-from streamstore.docs import add_docs
 from streamstore.publisher import Publisher
 from streamstore.web import Name
+from streamstore.web.docs import add_docs
 
 MAX_LOCATIONS = 1000  # a request
 MAX_BODY = 256 * MAX_LOCATIONS

@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 
 from streamstore.delivery_tracking import METADATA, NAME
-from streamstore.history import KEY_PATTERN, History, history_tables
+from streamstore.streaming.history import KEY_PATTERN, History, history_tables
 
 MAX_TIME = 2**53  # ms; the largest integer that JSON carries everywhere
 

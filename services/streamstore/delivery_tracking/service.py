@@ -11,10 +11,10 @@ from streamstore.database import Database
 from streamstore.delivery_tracking.api import create_app
 from streamstore.delivery_tracking.locations import HISTORY
 from streamstore.delivery_tracking.tracking import DirectTracking, LoggedTracking
-from streamstore.live import Latest
 from streamstore.publisher import Publisher
 from streamstore.settings import Settings
-from streamstore.streaming import Streaming, run_direct, run_logged
+from streamstore.streaming.live import Latest
+from streamstore.streaming.service import Streaming, run_direct, run_logged
 
 
 def run(database: Database, settings: Settings, stop: Event, *, http: bool) -> None:

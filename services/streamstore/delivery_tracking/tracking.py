@@ -12,9 +12,9 @@ import anyio
 
 from streamstore.database import Database
 from streamstore.delivery_tracking.locations import HISTORY, Location, encode
-from streamstore.history import Row, append, read_latest, read_newest, read_newest_of
-from streamstore.live import Latest
 from streamstore.publisher import Publisher
+from streamstore.streaming.history import Row, append, read_latest, read_newest, read_newest_of
+from streamstore.streaming.live import Latest
 
 
 class Tracking(Protocol):

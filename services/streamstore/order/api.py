@@ -19,7 +19,6 @@ from starlette.types import ASGIApp
 
 from streamstore import web
 from streamstore.database import Database
-from streamstore.docs import add_docs, ref_to
 from streamstore.order import NAME
 from streamstore.order.intake import Intake, KeyReusedError
 from streamstore.order.requests import (
@@ -39,7 +38,8 @@ from streamstore.order.requests import (
 from streamstore.order.route import Route, TooLargeError, UndeliveredError
 from streamstore.orders import Order
 from streamstore.settings import Settings
-from streamstore.shortcut import Shortcut
+from streamstore.web.docs import add_docs, ref_to
+from streamstore.web.shortcut import Shortcut
 
 MAX_BODY = 1_000_000
 MAX_PROBLEMS = 20  # named in one answer

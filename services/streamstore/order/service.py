@@ -7,7 +7,6 @@ from threading import Event
 
 from streamadapter import KafkaException
 from streamstore.database import Database
-from streamstore.http import serve
 from streamstore.order import NAME, outbox, view
 from streamstore.order.api import create_app
 from streamstore.order.route import LogRoute, Route
@@ -15,6 +14,7 @@ from streamstore.publisher import Publisher
 from streamstore.settings import Settings
 from streamstore.synchronous import CallRoute
 from streamstore.together import Part, run_together
+from streamstore.web.server import serve
 
 
 def run(database: Database, settings: Settings, stop: Event, *, http: bool) -> None:

@@ -33,11 +33,11 @@ function ask() {
 
 async function fetchState() {
   const state = await answer();
-  if (state && state.time !== current?.time) {
+  if (state) {
     for (const part of show) part(state);
     current = state;
     seen = performance.now();
-  } // else there is no news, whoever answers
+  }
   connection();
 }
 

@@ -51,7 +51,7 @@ async function offerChannels() {
   const answer = await fetch("/chat/channels").catch(() => null);
   if (!answer?.ok) return;
   const channels = await answer.json();
-  byId("chat-channels").replaceChildren(...channels.map((channel) => html("option", { value: channel })));
+  byId("chat-channels").replaceChildren(...channels.map(({ channel }) => html("option", { value: channel })));
 }
 
 /** Follows one channel until closed. The stream is opened before the history is read: nothing falls in between. */
@@ -108,13 +108,10 @@ class Session {
       html("p", {}, text),
     );
     item.dataset.id = id;
-    const later = [...this.#list.children].findLast((other) => offset(other.dataset.id) < offset(id));
-    if (later) later.after(item);
+    const before = [...this.#list.children].findLast((other) => other.dataset.id < id); // ids sort as the channel does
+    if (before) before.after(item);
     else this.#list.prepend(item);
     while (this.#list.children.length > KEPT) this.#list.firstElementChild.remove();
     if (following) this.#list.scrollTop = this.#list.scrollHeight;
   }
 }
-
-/** A channel is in one partition: the offset in "<partition>-<offset>" is its order. */
-const offset = (id) => Number(id.slice(id.lastIndexOf("-") + 1));

@@ -7,6 +7,7 @@ import { age } from "./format.js";
 const MARGIN = 26; // pixels around the box of all positions, names included
 const SHOWN = 200; // couriers drawn, at most
 const NAMED = 30; // more names than these would hide each other
+const LETTER = 7.5; // pixels of a name's letter, about
 const TRAIL = 24; // positions of a trail
 const SMALLEST = 0.004; // degrees: one courier at rest fills no map
 const MOVE = 1000; // ms: until the next positions come
@@ -55,6 +56,8 @@ export function couriersMap() {
       const points = tracks.get(courier).map(place);
       const silent = time - at / 1000;
       element.classList.toggle("silent", silent > SILENT);
+      const left = points.at(-1)[0] + 9 + LETTER * courier.length > view.width; // no room for the name at the right
+      setAttributes(element.children[2], left ? { x: -9, "text-anchor": "end" } : { x: 9, "text-anchor": "start" });
       setText(element.children[2], shown.length <= NAMED || silent > SILENT ? courier : "");
       setText(element.firstChild, `${courier}${silent > SILENT ? `, silent for ${age(silent)}` : ""}`);
       if (same && !moved.has(courier)) return;
@@ -154,7 +157,7 @@ function drawTrails(parent, couriers, tracks, place, animated, moved, same) {
 }
 
 const dot = ({ courier }) =>
-  svg("g", { class: "courier", "data-courier": courier }, svg("title"), svg("circle", { r: 5 }), svg("text", { x: 9, y: 4 }));
+  svg("g", { class: "courier", "data-courier": courier }, svg("title"), svg("circle", { r: 5 }), svg("text", { y: 4 }));
 
 /** The positions as a table, filled while it is open. */
 function positionsTable(details) {

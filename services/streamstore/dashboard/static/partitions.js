@@ -53,11 +53,11 @@ function table({ topic, count }) {
   return html(
     "table",
     { role: "table", className: "matrix" },
-    html("caption", {}, topic),
+    html("caption", { className: "hidden-label" }, topic),
     html(
       "thead",
       { role: "rowgroup" },
-      html("tr", { role: "row" }, html("th", { role: "columnheader", scope: "col" }, "Service"), ...heads),
+      html("tr", { role: "row" }, html("th", { role: "columnheader", scope: "col" }, topic), ...heads),
     ),
     html("tbody", { role: "rowgroup" }),
   );

@@ -33,14 +33,15 @@ class Row {
   #busy = false;
   #wanted = 0;
   #parts = {};
+  #spark;
 
   constructor(name, changed) {
     this.#name = name;
     this.#changed = changed;
     const label = title(name);
-    const spark = svg("svg", { class: "spark" });
-    this.spark = new Sparkline(spark, `Lag of ${label}, the last two minutes`);
     const part = (key, element) => (this.#parts[key] = element);
+    const spark = part("spark", svg("svg", { class: "spark" }));
+    this.#spark = new Sparkline(spark, `Lag of ${label}, the last two minutes`);
     const cell = (heading, className, ...children) =>
       html("td", { role: "cell", className }, html("span", { className: "caption", ariaHidden: "true" }, heading), ...children);
     const button = (key, text, accessible, what) =>
@@ -56,8 +57,8 @@ class Row {
       ),
       cell("Instances", "instances", part("instances", html("ul", { ariaLabel: `Instances of ${label}` }))),
       cell("Lag", "number lag", part("lag", html("span", { className: "value" })), spark),
-      cell("Handled", "number", part("handled", html("span", { className: "value" }))),
-      cell("Restarts", "number", part("restarts", html("span", { className: "value" }))),
+      cell("Handled", "number handled", part("handled", html("span", { className: "value" }))),
+      cell("Restarts", "number restarts", part("restarts", html("span", { className: "value" }))),
       html(
         "td",
         { role: "cell", className: "actions" },
@@ -90,7 +91,8 @@ class Row {
     reconcile(parts.instances, service.instances, ({ id }) => id, instanceItem, fillInstance);
     const lag = state.architecture === "synchronous" ? null : service.lag;
     setText(parts.lag, integer(lag));
-    this.spark.add(state.time, lag);
+    this.#parts.spark.toggleAttribute("hidden", service.partitions.length === 0);
+    this.#spark.add(state.time, lag);
     setText(parts.handled, integer(state.handled[this.#name]));
     setText(parts.restarts, integer(service.restarts));
     parts.restarts.classList.toggle("some", service.restarts > 0);

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from streamadapter import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from streamstore.consuming import next_batch, records
 from streamstore.database import TRANSIENT, Database, persistently
-from streamstore.history import (
+from streamstore.streaming.history import (
     BEGINNING,
     History,
     Place,
@@ -27,7 +27,7 @@ from streamstore.history import (
     read_latest,
     read_positions,
 )
-from streamstore.history_writer import decoded
+from streamstore.streaming.writer import decoded
 
 if TYPE_CHECKING:
     from streamadapter import Message

@@ -15,12 +15,11 @@ from pathlib import Path
 from rich.console import Console
 
 from streamstore.app import CONSUMERS, SERVICES, ensure_topics
-from streamstore.fleet import Processes
-from streamstore.observer import Observer, observing
-from streamstore.online_retail import read_orders
 from streamstore.orders import Order
-from streamstore.progress import View, progress_view
-from streamstore.replay import (
+from streamstore.replaying.observer import Observer, observing
+from streamstore.replaying.online_retail import read_orders
+from streamstore.replaying.progress import View, progress_view
+from streamstore.replaying.replay import (
     chunks,
     report_on,
     report_table,
@@ -28,7 +27,8 @@ from streamstore.replay import (
     start_services,
     wait_until_arrived,
 )
-from streamstore.sample import SAMPLE
+from streamstore.replaying.sample import SAMPLE
+from streamstore.running.fleet import Processes
 from streamstore.settings import Settings, load_settings
 
 PAUSED = "billing"  # the service that takes a break

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from streamstore.child import STOP_SECONDS
+from streamstore.running.child import STOP_SECONDS
 
 FIRST_DELAY = 0.1  # seconds before what crashed is started again; doubles ...
 LONGEST_DELAY = 10.0  # ... up to this ...

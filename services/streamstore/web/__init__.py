@@ -13,7 +13,7 @@ from pydantic import AfterValidator, StringConstraints
 
 from streamadapter import KafkaException
 from streamstore.database import TRANSIENT
-from streamstore.history import KEY_PATTERN
+from streamstore.streaming.history import KEY_PATTERN
 
 RETRY_SECONDS = 1  # what a caller is told to wait when something behind us is away
 

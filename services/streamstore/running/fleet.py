@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from streamstore.app import run_service
-from streamstore.child import STOP_SECONDS, Child, end
-from streamstore.locks import is_running
+from streamstore.running.child import STOP_SECONDS, Child, end
+from streamstore.running.locks import is_running
 from streamstore.settings import Settings
 
 log = logging.getLogger(__name__)

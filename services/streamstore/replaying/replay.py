@@ -14,12 +14,12 @@ from rich.table import Table
 
 from streamstore.app import SERVICES, ensure_topics
 from streamstore.database import is_transient, persistently
-from streamstore.fleet import Fleet
-from streamstore.observer import Observer, Snapshot, observing
-from streamstore.online_retail import OrderFile, read_orders, write_rejects
 from streamstore.orders import Order
-from streamstore.progress import View, progress_view
-from streamstore.report import Report
+from streamstore.replaying.observer import Observer, Snapshot, observing
+from streamstore.replaying.online_retail import OrderFile, read_orders, write_rejects
+from streamstore.replaying.progress import View, progress_view
+from streamstore.replaying.report import Report
+from streamstore.running.fleet import Fleet
 from streamstore.settings import Settings
 
 T = TypeVar("T")

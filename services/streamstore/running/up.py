@@ -15,16 +15,16 @@ from starlette.types import ASGIApp
 
 from streamadapter import AdminClient, KafkaException
 from streamstore import order
-from streamstore.addresses import check_free, listens, url_of
 from streamstore.app import ALL, ensure_topics
-from streamstore.child import last_words
 from streamstore.dashboard.server import dashboard
 from streamstore.dashboard.state import Databases, State, groups_of, instance_of
-from streamstore.http import serve
 from streamstore.lag import group_lags, group_members, log_extents
-from streamstore.locks import TakenError, alone
+from streamstore.running.addresses import check_free, listens, url_of
+from streamstore.running.child import last_words
+from streamstore.running.locks import TakenError, alone
+from streamstore.running.supervisor import TRAFFIC, ServiceStatus, Supervisor
 from streamstore.settings import Settings
-from streamstore.supervisor import TRAFFIC, ServiceStatus, Supervisor
+from streamstore.web.server import serve
 
 DASHBOARD = "dashboard"
 LOCK = "up"

@@ -1,4 +1,4 @@
-"""Generates `sample.csv`, the order file that ships with the package: ``python -m streamstore.sample``.
+"""Generates `sample.csv`, the order file that ships with the package: ``python -m streamstore.replaying.sample``.
 
 Invented orders in the format, and with the dirt, of the UCI data set: cancellations, guests, missing
 descriptions, zero prices, negative quantities, a few rows nobody can parse. The same on every Python: of the
@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from streamstore.online_retail import COLUMNS
+from streamstore.replaying.online_retail import COLUMNS
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from streamadapter import Consumer
 from streamstore.consuming import POLL_SECONDS, place, records, store
 from streamstore.database import Database, persistently
-from streamstore.history import History, Record, write
+from streamstore.streaming.history import History, Record, write
 
 if TYPE_CHECKING:
     from streamadapter import Message

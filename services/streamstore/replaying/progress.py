@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from streamstore.app import CONSUMERS
-from streamstore.observer import Snapshot
+from streamstore.replaying.observer import Snapshot
 
 LINE_SECONDS = 1.0  # between two lines where there is no terminal
 

@@ -17,9 +17,9 @@ from threading import Condition, Thread
 from types import TracebackType
 from typing import Self
 
-from streamstore.child import Child
-from streamstore.locks import is_running
-from streamstore.plan import Action, Plan, Verb
+from streamstore.running.child import Child
+from streamstore.running.locks import is_running
+from streamstore.running.plan import Action, Plan, Verb
 from streamstore.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from streamstore.database import Database
 from streamstore.lag import group_lags, log_extents
 from streamstore.order import outbox
 from streamstore.orders import Order
-from streamstore.report import (
+from streamstore.replaying.report import (
     Report,
     analytics_figures,
     billing_figures,

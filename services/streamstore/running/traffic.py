@@ -16,10 +16,10 @@ from typing import Any
 
 import aiohttp
 
-from streamstore.addresses import url_of
-from streamstore.online_retail import read_orders
 from streamstore.orders import Order, as_text
-from streamstore.sample import SAMPLE
+from streamstore.replaying.online_retail import read_orders
+from streamstore.replaying.sample import SAMPLE
+from streamstore.running.addresses import url_of
 from streamstore.settings import Settings
 
 log = logging.getLogger(__name__)

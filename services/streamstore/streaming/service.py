@@ -10,13 +10,13 @@ from threading import Event
 from fastapi import FastAPI
 
 from streamstore.database import Database, persistently
-from streamstore.history import History, prepare
-from streamstore.history_writer import write_history
-from streamstore.http import serve
-from streamstore.live import View, follow
 from streamstore.publisher import Publisher
 from streamstore.settings import Settings
+from streamstore.streaming.history import History, prepare
+from streamstore.streaming.live import View, follow
+from streamstore.streaming.writer import write_history
 from streamstore.together import run_together
+from streamstore.web.server import serve
 
 
 @dataclass(frozen=True)

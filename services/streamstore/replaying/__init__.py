@@ -1,0 +1,1 @@
+"""Replaying order files: reading them, watching them through the services, reporting."""
