@@ -13,7 +13,7 @@ import os
 import re
 import smtplib
 import ssl
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from email.message import EmailMessage
@@ -41,6 +41,7 @@ MAILS = sa.Table(
     sa.Column("event_id", sa.Text, primary_key=True),
     sa.Column("state", sa.Text, nullable=False),
 )
+REMEMBERED = 10_000  # mails that a mail server has answered for good
 WRITERS = 8  # files synced at once: filesystems do it together, in a quarter of the time
 _UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")  # in a file name or the local part of an address
 
@@ -141,18 +142,35 @@ class Outbox:
 
 
 class SmtpPost:
-    """A mail server; one connection a batch."""
+    """A mail server; one connection a batch.
+
+    What the server has answered for good is remembered, so that a batch of which one mail has to wait, or whose
+    transaction fails, does not send the others again; only a killed process does.
+    """
 
     def __init__(self, smtp: Smtp) -> None:
         self._smtp = smtp
+        self._refused: dict[str, bool] = {}  # whether it was refused, by name; the oldest first
 
     def send(self, mails: Sequence[tuple[str, EmailMessage]]) -> set[str]:
         """Hand the mails to the server. A 5xx answer to one mail refuses it; all else is to be tried again."""
+        waiting: list[smtplib.SMTPException] = []
         try:
             with self._connected() as server:
-                return set(_refused(server, mails))
+                for name, mail in mails:
+                    if name not in self._refused:
+                        try:
+                            self._refused[name] = _is_refused(server, name, mail)
+                        except (smtplib.SMTPRecipientsRefused, smtplib.SMTPResponseException) as error:
+                            waiting.append(error)  # 4xx: the next one may have better luck
+            if waiting:
+                raise waiting[0]
         except (smtplib.SMTPException, OSError) as error:
             raise UnavailableError(f"mail server {self._smtp.host}:{self._smtp.port}: {error}") from error
+        refused = {name for name, _ in mails if self._refused[name]}
+        for name in list(self._refused)[: max(len(self._refused) - REMEMBERED, 0)]:
+            del self._refused[name]
+        return refused
 
     @contextmanager
     def _connected(self) -> Iterator[smtplib.SMTP]:
@@ -165,20 +183,21 @@ class SmtpPost:
             yield server
 
 
-def _refused(server: smtplib.SMTP, mails: Iterable[tuple[str, EmailMessage]]) -> Iterator[str]:
-    for name, mail in mails:
-        try:
-            server.send_message(mail)
-        except smtplib.SMTPRecipientsRefused as error:
-            if any(code < 500 for code, _ in error.recipients.values()):
-                raise
-            log.warning("mail %s was refused: %s", name, error)
-            yield name
-        except smtplib.SMTPResponseException as error:
-            if error.smtp_code < 500:
-                raise
-            log.warning("mail %s was refused: %s", name, error)
-            yield name
+def _is_refused(server: smtplib.SMTP, name: str, mail: EmailMessage) -> bool:
+    """Send it: whether it was refused for good. Raises what smtplib raises for any other failure."""
+    try:
+        server.send_message(mail)
+    except smtplib.SMTPRecipientsRefused as error:
+        if any(code < 500 for code, _ in error.recipients.values()):
+            raise
+        log.warning("mail %s was refused: %s", name, error)
+        return True
+    except smtplib.SMTPResponseException as error:
+        if error.smtp_code < 500:
+            raise
+        log.warning("mail %s was refused: %s", name, error)
+        return True
+    return False
 
 
 def _sync_directory(directory: Path) -> None:

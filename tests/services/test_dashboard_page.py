@@ -30,7 +30,7 @@ QUIET = [  # nothing that asks the network, or the machine for what a container 
     "--disable-component-update",
     "--disable-sync",
 ]
-SECONDS = 20
+SECONDS = 60
 WIDTHS = (1400, 1024, 768, 360)
 
 
