@@ -62,6 +62,9 @@ export function ticks(low, high, count) {
   return Array.from({ length: last - first + 1 }, (_, index) => (first + index) * step);
 }
 
+/** The same, but none below `low`: a few credit notes should not take half of a chart. */
+const ticksFrom = (low, high, count) => ticks(low, high, count).filter((mark) => mark >= low);
+
 /** Calls `draw(width)` now and whenever the element's width changes; returns a function that draws anew. */
 function responsive(element, draw) {
   const redraw = () => element.clientWidth && draw(element.clientWidth);
@@ -81,9 +84,10 @@ export function barChart(element) {
     const left = Math.min(150, width * 0.34);
     const right = 12 + 7.4 * Math.max(4, ...rows.map(([, amount]) => money(amount).length));
     const numbers = rows.map(([, amount]) => Number(amount));
-    const marks = ticks(Math.min(0, ...numbers), Math.max(1, ...numbers), Math.max(2, (width - left - right) / 90));
-    const scale = (width - left - right) / (marks.at(-1) - marks[0]);
-    const x = (value) => left + (value - marks[0]) * scale;
+    const low = Math.min(0, ...numbers);
+    const marks = ticksFrom(low, Math.max(1, ...numbers), Math.max(2, (width - left - right) / 90));
+    const scale = (width - left - right) / (marks.at(-1) - low);
+    const x = (value) => left + (value - low) * scale;
     const bottom = rows.length * ROW;
     setAttributes(element, { viewBox: `0 0 ${width} ${bottom + 26}`, height: bottom + 26 });
     axis(grid, marks, (value) => [x(value), 0, x(value), bottom], (value) => [x(value), bottom + 18]);
@@ -116,9 +120,10 @@ export function columnChart(element, point) {
   let rows = [];
   const redraw = responsive(element, (width) => {
     const numbers = rows.map(([, amount]) => Number(amount));
-    const marks = ticks(Math.min(0, ...numbers), Math.max(1, ...numbers), 4);
+    const low = Math.min(0, ...numbers);
+    const marks = ticksFrom(low, Math.max(1, ...numbers), 4);
     const left = 12 + 7 * Math.max(...marks.map((mark) => tick(mark).length));
-    const y = (value) => TOP + ((marks.at(-1) - value) * (HEIGHT - TOP - BOTTOM)) / (marks.at(-1) - marks[0]);
+    const y = (value) => TOP + ((marks.at(-1) - value) * (HEIGHT - TOP - BOTTOM)) / (marks.at(-1) - low);
     const band = Math.min(64, (width - left) / Math.max(1, rows.length));
     const x = (index) => left + index * band;
     setAttributes(element, { viewBox: `0 0 ${width} ${HEIGHT}`, height: HEIGHT });

@@ -124,7 +124,7 @@ function drawGrid(grid, scale, view) {
   const lines = [
     ...ticks(...view.longitudes, Math.max(2, view.width / 130)).map((value) => ({ value, x: round(view.x(value)) })),
     ...ticks(...view.latitudes, 4).map((value) => ({ value, y: round(view.y(value)) })),
-  ].filter(({ x = 99, y = 99 }) => x > 20 && x < view.width - 20 && y > 14 && y < view.height - 20);
+  ].filter(({ x = 99, y = 99 }) => x > 20 && x < view.width - 50 && y > 14 && y < view.height - 20);
   const make = () => svg("g", {}, svg("line", { class: "grid" }), svg("text"));
   reconcile(grid, lines, ({ value, x }) => `${x === undefined ? "latitude" : "longitude"} ${value}`, make, (line, { value, x, y }) => {
     const upright = x !== undefined;
