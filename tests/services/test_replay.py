@@ -251,7 +251,7 @@ def test_a_service_ends_with_the_process_that_started_it(open_shop: Callable[...
         [
             sys.executable,
             "-c",
-            "import sys, time; from pathlib import Path; from streamstore.fleet import Processes\n"
+            "import sys, time; from pathlib import Path; from streamstore.running.fleet import Processes\n"
             "from streamstore.settings import load_settings\n"
             "Processes(load_settings({'data_dir': 'shop'}, Path(sys.argv[1]))).start('billing'); time.sleep(600)",
             str(shop.config.parent),
