@@ -82,7 +82,7 @@ def main(quick: bool, rate: int | None, only: tuple[str, ...], output: Path) -> 
     (output / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     (output / "report.html").write_text(page(report), encoding="utf-8")
     console.print(_table(found))
-    console.print(f"report: {output / 'report.html'}")
+    console.print(f"report: {output / 'report.html'}", soft_wrap=True)
     sys.exit(0 if all(check.passed for check in found) else 1)
 
 
@@ -118,12 +118,11 @@ class _Bench:
             try:
                 _await(process, time.monotonic() + scenario.seconds + SLACK_SECONDS, show)
             finally:
-                process.terminate()
-                process.wait()
+                _end(process)
         if not result.exists():
             raise RunError(f"{scenario.name} gave no figures: {log}")
         figures = json.loads(result.read_text(encoding="utf-8"))
-        self._console.print(_line(scenario, figures), highlight=False)
+        self._console.print(_line(scenario, figures), highlight=False, soft_wrap=True)
         return figures
 
     def _config(self, backend: str) -> Path:
@@ -168,6 +167,16 @@ class _Bench:
 REDIS_OPTIONS = {"appendonly": "yes", "appendfsync": "everysec"}  # as the embedded server
 
 
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM lets Locust judge and stop its shop; SIGKILL if that takes too long."""
+    process.terminate()
+    try:
+        process.wait(SLACK_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def _await(process: subprocess.Popen[bytes], deadline: float, show: Any) -> None:
     while process.poll() is None and time.monotonic() < deadline:
         show()
@@ -183,11 +192,11 @@ def _line(scenario: Scenario, run: Any) -> str:
         words.append(
             f"p50 {window['p50']:.1f}, p95 {window['p95']:.1f}, p99 {window['p99']:.1f} ms ({name});"
         )
-    words.append(f"{'[red]' if failed else ''}{failed} of {total} requests failed{'[/]' if failed else ''}")
+    words.append(f"{'[red]' if failed else ''}{failed} of {total} requests failed{'[/]' if failed else ''};")
     if run["verification"] is not None:
         found = run["verification"]
         words.append(
-            f"; {found['acknowledged']} acknowledged, {found['lost']} missing, drained in {run['drain_seconds']} s"
+            f"{found['acknowledged']} acknowledged, {found['lost']} missing, drained in {run['drain_seconds']} s"
         )
     return " ".join(words)
 
