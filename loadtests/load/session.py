@@ -231,6 +231,13 @@ class Session:
         )
         figures = as_json(run)
         console.print(table(figures))
+        if verdict is not None:
+            console.print(
+                f"{verdict.acknowledged} orders acknowledged, {verdict.lost} of them missing; {verdict.unacknowledged}"
+                f" others are in the databases, {verdict.half_done} of those not in all",
+                highlight=False,
+                soft_wrap=True,
+            )
         if options.result:
             Path(options.result).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         if verdict is not None and (verdict.lost or drained is None):
@@ -249,7 +256,8 @@ class Session:
             self._shop = None
         try:
             if load_config().backend == "embedded":
-                adapter("server", "stop")
+                if (self._directory / "embedded").exists():  # the synchronous shop starts none
+                    adapter("server", "stop")
             else:
                 adapter("topics", "--delete", "--if-exists", "--topic", os.environ[ALL_TOPICS])
         except (ShopError, KafkaException) as error:
