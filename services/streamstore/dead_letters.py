@@ -9,13 +9,13 @@ the replayed record is acknowledged. A crash in between replays twice; the servi
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from streamadapter import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from streamadapter import KafkaException
+from streamstore.consuming import read_to_end
 from streamstore.outlet import Headers, Outlet, Record
 
 if TYPE_CHECKING:
@@ -138,24 +138,8 @@ def read_ledger(topic: str) -> Ledger:
     Raises KafkaException if the server cannot be reached, or does not go on for 10 s.
     """
     ledger = Ledger()
-    reading = {"group.id": CLIENT["client.id"], "enable.auto.commit": False, "enable.partition.eof": True}
-    with Consumer({**CLIENT, **reading}) as consumer:
-        topics = consumer.list_topics(timeout=PATIENCE_SECONDS).topics
-        left = set(topics[topic].partitions) if topic in topics else set()
-        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in left])
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while left:
-            for message in consumer.consume(CHUNK, 0.2):
-                error = message.error()
-                if error is None:
-                    ledger.add(message)
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    left.discard(message.partition())
-                else:
-                    raise KafkaException(error)
-                deadline = time.monotonic() + PATIENCE_SECONDS
-            if time.monotonic() > deadline:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{topic} cannot be read to its end"))
+    for message in read_to_end(topic, PATIENCE_SECONDS, {**CLIENT, "group.id": CLIENT["client.id"]}):
+        ledger.add(message)
     return ledger
 
 

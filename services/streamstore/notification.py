@@ -42,7 +42,7 @@ MAILS = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
 )
 REMEMBERED = 10_000  # mails that a mail server has answered for good
-WRITERS = 8  # files synced at once: filesystems do it together, in a quarter of the time
+WRITERS = 8  # files synced at once: filesystems write such syncs together
 _UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")  # in a file name or the local part of an address
 
 

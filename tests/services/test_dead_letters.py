@@ -17,11 +17,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from streamadapter import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
+from streamadapter import AdminClient, Message, Producer
+from streamadapter.admin import ConfigResource, ResourceType
 from streamadapter.testing.servers import Server
 from streamstore import status
 from streamstore.app import CONSUMERS, METADATA, ensure_topics
 from streamstore.billing import DOCUMENTS, Billing
+from streamstore.consuming import read_to_end
 from streamstore.database import Database, Service, StoppedError
 from streamstore.dead_letters import (
     DeadLetter,
@@ -129,23 +131,7 @@ def _order_records(orders: Iterable[Order] = ORDERS) -> list[Record]:
 
 
 def _records(topic: str) -> list[Message]:
-    """All of the topic."""
-    found = []
-    with Consumer(
-        {"group.id": "test", "enable.auto.commit": False, "enable.partition.eof": True}
-    ) as consumer:
-        left = set(consumer.list_topics(timeout=SECONDS).topics[topic].partitions)
-        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in left])
-        deadline = time.monotonic() + SECONDS
-        while left:
-            assert time.monotonic() < deadline
-            for message in consumer.consume(500, 0.1):
-                if (error := message.error()) is None:
-                    found.append(message)
-                else:
-                    assert error.code() == KafkaError._PARTITION_EOF
-                    left.discard(message.partition())
-    return found
+    return list(read_to_end(topic, SECONDS, {"group.id": "test"}))
 
 
 def _await(condition: Callable[[], object], what: str) -> None:
@@ -222,6 +208,16 @@ def test_a_record_that_is_no_order_is_one_dead_letter_a_service_and_the_others_a
         assert b"not an order" in (headers["dead-letter.reason"] or b"")
         age = datetime.now(UTC) - datetime.fromisoformat((headers["dead-letter.at"] or b"").decode())
         assert 0 <= age.total_seconds() < SECONDS
+
+
+def test_dead_letters_stay_as_long_as_nobody_deletes_them(shop: Any) -> None:
+    ensure_topics(shop.settings)
+
+    topic = ConfigResource(ResourceType.TOPIC, "dead-letters")
+    with AdminClient({}) as admin:
+        configs = admin.describe_configs([topic])[topic].result(SECONDS)
+
+    assert configs["retention.ms"].value == "-1"
 
 
 def test_an_order_a_service_chokes_on_is_a_dead_letter_and_replayed_once_mended_it_has_one_effect(

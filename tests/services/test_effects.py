@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from streamstore.app import CONSUMERS
 from streamstore.billing import DOCUMENTS
 from streamstore.database import Database, Service, StoppedError, handle, persistently
-from streamstore.inventory import STOCK, Inventory
+from streamstore.inventory import DISPATCHES, STOCK, Inventory
 from streamstore.orders import Line, Order
 from streamstore.replaying.online_retail import read_orders
 from streamstore.replaying.report import (
@@ -189,6 +189,19 @@ def test_an_order_for_more_than_there_is_is_short_and_what_comes_back_can_be_res
     states = {"order:1": "reserved", "order:2": "short", "cancellation:C1": "reserved", "order:3": "reserved"}
     assert first == states
     assert again == {"order:1": "reserved", "order:2": "short"}
+
+
+def test_goods_that_are_missing_are_missing_once(tmp_path: Path) -> None:
+    inventory = Inventory(load_settings({"opening_stock": 10}, tmp_path))
+    orders = [
+        Order(number, None, "EIRE", datetime(2024, 1, 1), (Line("A", None, quantity, Decimal(1)),))
+        for number, quantity in (("1", 12), ("2", 3))
+    ]
+    with _opened(inventory, load_settings({"opening_stock": 10}, tmp_path)) as database:
+        handle(database, inventory, orders)
+        with database.read() as connection:
+            missing = connection.execute(sa.select(DISPATCHES.c.missing).order_by(DISPATCHES.c.event_id))
+            assert list(missing.scalars()) == [2, 3]
 
 
 def test_a_cancellation_brings_goods_back_and_is_a_credit_note(settings: Settings) -> None:

@@ -8,8 +8,8 @@ from email import message_from_bytes, policy
 
 import pytest
 
-from streamstore.database import Database, handle
-from streamstore.notification import METADATA, Notification, mail_name
+from streamstore.database import Database, UnavailableError, handle
+from streamstore.notification import METADATA, Notification, Outbox, confirmation, mail_name
 from streamstore.orders import Line, Order
 from streamstore.replaying.report import notification_figures
 from streamstore.settings import Settings
@@ -73,3 +73,11 @@ def test_different_events_have_different_mail_names() -> None:
     a, b = (Order(number, "1", "", datetime(2010, 1, 1), ()) for number in ("a/b", "a?b"))
 
     assert mail_name(a) != mail_name(b)
+
+
+def test_an_outbox_that_cannot_take_one_of_the_mails_is_to_be_tried_again(settings: Settings) -> None:
+    name = mail_name(ORDER)
+    (settings.outbox / f"{name}.eml").mkdir(parents=True)  # in the way of the file
+
+    with pytest.raises(UnavailableError, match="outbox"):
+        Outbox(settings.outbox).send([(name, confirmation(ORDER, settings))])

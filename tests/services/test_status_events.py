@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from streamadapter import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
+from streamadapter import Message, Producer
 from streamadapter.testing.servers import Server
 from streamstore.app import CONSUMERS, METADATA, ensure_topics
 from streamstore.billing import Billing
+from streamstore.consuming import read_to_end
 from streamstore.database import Database, Service
 from streamstore.dead_letters import read_ledger
 from streamstore.orders import Order, encode
@@ -73,23 +74,7 @@ def _events(orders: Iterable[Order] = ORDERS) -> list[tuple[bytes, str]]:
 
 
 def _records(topic: str) -> list[Message]:
-    """All of the topic."""
-    found = []
-    with Consumer(
-        {"group.id": "test", "enable.auto.commit": False, "enable.partition.eof": True}
-    ) as consumer:
-        left = set(consumer.list_topics(timeout=SECONDS).topics[topic].partitions)
-        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in left])
-        deadline = time.monotonic() + SECONDS
-        while left:
-            assert time.monotonic() < deadline
-            for message in consumer.consume(500, 0.1):
-                if (error := message.error()) is None:
-                    found.append(message)
-                else:
-                    assert error.code() == KafkaError._PARTITION_EOF
-                    left.discard(message.partition())
-    return found
+    return list(read_to_end(topic, SECONDS, {"group.id": "test"}))
 
 
 def _statuses() -> Counter[Status]:

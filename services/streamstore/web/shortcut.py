@@ -1,4 +1,4 @@
-"""One busy route past the framework's layers: they take twice the time of a short handler."""
+"""One busy route past the framework's layers, which take longer than a short handler does."""
 
 from __future__ import annotations
 
