@@ -165,9 +165,8 @@ def test_a_stopped_member_that_wakes_is_fenced_in_reading_and_committing(
     members.append(member := Member(cluster, group, topic))
     cluster.until(lambda: member.of("assigned"))
     cluster.produce(topic, "0")
-    cluster.until(
-        lambda: cluster.committed(group).get((topic, 0)) == 1
-    )  # stopped before, it would be read again
+    # Stopped before its commit, its record would rightly be read again.
+    cluster.until(lambda: cluster.committed(group).get((topic, 0)) == 1)
     assert member.of("read") == [[0, 0]]
     member.signal(signal.SIGSTOP)
     survivor = cluster.consumer(group, **FAST, enable_auto_commit=False)
