@@ -9,15 +9,15 @@ sticky.partitioning.linger.ms, so that batches fill.
 from __future__ import annotations
 
 import random
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from zlib import crc32
 
 from confluent_kafka import fnv1a, murmur2
 
 
 def _consistent(key: bytes, partitions: int) -> int:
-    return zlib.crc32(key) % partitions  # confluent_kafka.consistent, at half its time
+    return crc32(key) % partitions  # confluent_kafka.consistent, at half its time
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,7 @@ from confluent_kafka.admin import AdminClient
 
 from streamadapter.engine.admin_checks import check_flag, seconds
 from streamadapter.engine.calls import Calls
-from streamadapter.engine.columns import as_records
-from streamadapter.engine.produce_args import check_messages, produce_each
+from streamadapter.engine.produce_args import check_columns, check_messages
 from streamadapter.errors import kafka_exception
 from streamadapter.properties import invalid
 from streamadapter_kafka.group_offsets import committed_offsets
@@ -94,11 +93,12 @@ class KafkaProducer(confluent_kafka.Producer):
         on_delivery: Callback | None = None,
     ) -> int:
         """See `streamadapter.Producer.produce_columns`: here one call of produce() a record, so no faster."""
-        records = as_records(values, keys, timestamps, headers, on_delivery, 0.0)
+        check_columns(values, keys, timestamps, headers)
+        nothing: list[Any] = [None] * len(values)
         report = {} if on_delivery is None else {"on_delivery": on_delivery}
         queued = 0
         for value, key, timestamp, own_headers in zip(
-            records.values, records.keys, records.timestamps, records.headers, strict=True
+            values, keys or nothing, timestamps or nothing, headers or nothing, strict=True
         ):
             try:
                 self.produce(
@@ -106,8 +106,8 @@ class KafkaProducer(confluent_kafka.Producer):
                     value,
                     key,
                     partition,
-                    timestamp=timestamp,
-                    headers=own_headers,  # type: ignore[arg-type]  # its stub wants a mutable list of wider tuples
+                    timestamp=timestamp or 0,
+                    headers=own_headers,
                     **report,
                 )
             except (BufferError, confluent_kafka.KafkaException) as error:
@@ -263,3 +263,27 @@ def _conf(url: str, settings: Settings) -> dict[str, Any]:
             "a Kafka URL holds no user and password: set sasl.username, sasl.password and security.protocol"
         )
     return {**settings, "bootstrap.servers": servers}
+
+
+def produce_each(
+    produce: Callable[..., None], topic: str, messages: list[dict[str, Any]], partition: int, report: Any
+) -> int:
+    """produce_batch by one call of `produce` a message; returns how many it took, the others have `_error` set."""
+    taken = 0
+    for message in messages:
+        try:
+            produce(
+                topic,
+                message.get("value"),
+                message.get("key"),
+                message.get("partition", partition),
+                message.get("callback", message.get("on_delivery", report)),
+                timestamp=message.get("timestamp", 0),
+                headers=message.get("headers"),
+            )
+            taken += 1
+        except BufferError:
+            message["_error"] = KafkaError(KafkaError._QUEUE_FULL)
+        except confluent_kafka.KafkaException as error:
+            message["_error"] = error.args[0]
+    return taken

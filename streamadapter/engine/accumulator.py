@@ -16,13 +16,12 @@ Rules, and their reason:
 from __future__ import annotations
 
 import random
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError
 
-from streamadapter.engine.queues import Batch, Queue, Records, record_size
+from streamadapter.engine.queues import COLUMNS, Batch, Queue, Records, record_size
 from streamadapter.errors import StoreError
 
 NEVER = float("inf")
@@ -76,12 +75,12 @@ class Accumulator:
         batches: list[Batch] = []
         total = 0
         for queue in [q for q in self._active if self._due(q, flushing) <= now]:
-            batch = queue.retry or self._close(queue)
+            batch = queue.retry or queue.close()
             queue.retry, queue.under_way = None, batch
             del self._active[queue]
             self._active[queue] = None
             batches.append(batch)
-            total += batch.size
+            total += batch.records.size
             if total >= limit:
                 break
         return batches
@@ -113,7 +112,7 @@ class Accumulator:
             batch.maybe_stored = True
             queue.reopen(batch)
         elif error.code == KafkaError.MSG_SIZE_TOO_LARGE and len(batch.records) > 1:
-            queue.batch_size = max(1, batch.size // 2)
+            queue.batch_size = max(1, batch.records.size // 2)
             queue.reopen(batch)
         elif error.retriable and self._may_retry(queue):
             if batch.maybe_stored:
@@ -144,8 +143,7 @@ class Accumulator:
             oldest = now - self.policy.delivery_timeout
             sent = [batch for batch in queue.unanswered() if batch.records.born[0] <= oldest]
             expired += [self._abandon(batch, error) for batch in sent]
-            if count := bisect_right(queue.open.born, oldest):
-                expired.append(self._drop_open(queue, count, error))
+            expired += _given_up(queue, queue.take_until(oldest), error)
             self._tidy(queue)
         return expired
 
@@ -156,8 +154,8 @@ class Accumulator:
             if in_flight:
                 error = KafkaError(KafkaError._PURGE_INFLIGHT)
                 purged += [self._abandon(batch, error) for batch in queue.unanswered()]
-            if in_queue and queue.open.values:
-                purged.append(self._drop_open(queue, len(queue.open), KafkaError(KafkaError._PURGE_QUEUE)))
+            if in_queue:
+                purged += _given_up(queue, queue.take_all(), KafkaError(KafkaError._PURGE_QUEUE))
             self._tidy(queue)
         return purged
 
@@ -167,8 +165,7 @@ class Accumulator:
         for queue in queues:
             if queue.retry is not None:
                 failed.append(self._abandon(queue.retry, error))
-            if queue.open.values:
-                failed.append(self._drop_open(queue, len(queue.open), error))
+            failed += _given_up(queue, queue.take_all(), error)
             self._tidy(queue)
         return failed
 
@@ -176,21 +173,16 @@ class Accumulator:
         self, source: Queue, targets: Sequence[Queue], choose: Callable[[bytes | None], int]
     ) -> None:
         """Move records that waited for metadata to the queues that `choose` names by their key, oldest first."""
-        records, source.open, source.size = source.open, Records(), 0
+        waiting = source.take_all()
         self._tidy(source)
         touched = set()
-        for value, key, timestamp, headers, callback, born in zip(
-            records.values,
-            records.keys,
-            records.timestamps,
-            records.headers,
-            records.callbacks,
-            records.born,
-            strict=True,
-        ):
-            queue = targets[choose(key)]
-            queue.add(value, key, timestamp, headers, callback, born, record_size(value, key, headers))
-            touched.add(queue)
+        for records in waiting:
+            for value, key, timestamp, headers, callback, born in zip(
+                *(getattr(records, column) for column in COLUMNS), strict=True
+            ):
+                queue = targets[choose(key)]
+                queue.add(value, key, timestamp, headers, callback, born, record_size(value, key, headers))
+                touched.add(queue)
         for queue in sorted(touched, key=lambda q: q.partition):
             self.activate(queue)
 
@@ -199,7 +191,7 @@ class Accumulator:
             return NEVER
         if queue.retry is not None or flushing or queue.is_full():
             return queue.not_before
-        if not queue.open.born:
+        if not queue.open.values:
             return NEVER
         return max(queue.not_before, queue.open.born[0] + self.policy.linger)
 
@@ -208,29 +200,8 @@ class Accumulator:
         if not timeout:
             return NEVER
         sent = queue.unanswered()
-        oldest = sent[0].records.born if sent else queue.open.born
-        return oldest[0] + timeout if oldest else NEVER
-
-    def _close(self, queue: Queue) -> Batch:
-        records, size = queue.open, queue.size
-        if size > queue.batch_size or len(records) > queue.batch_messages:
-            count = self._fitting(queue)
-            size = records.size(count)
-            records = records.take(count)
-        else:
-            queue.open = Records()
-        queue.size -= size
-        batch = Batch(queue, records, size, queue.epoch, queue.sequence)
-        queue.sequence += len(records)
-        return batch
-
-    def _fitting(self, queue: Queue) -> int:
-        """A number of records from the head that is not too large: a guess by the average, halved until it fits."""
-        records = queue.open
-        count = min(len(records), queue.batch_messages, max(1, len(records) * queue.batch_size // queue.size))
-        while count > 1 and records.size(count) > queue.batch_size:
-            count //= 2
-        return count
+        oldest = sent[0].records if sent else queue.oldest()
+        return oldest.born[0] + timeout if oldest.born else NEVER
 
     def _abandon(self, batch: Batch, error: KafkaError) -> GivenUp:
         queue = batch.queue
@@ -240,10 +211,6 @@ class Accumulator:
             queue.retry = None
         queue.withdraw(batch)
         return GivenUp(queue.topic, queue.partition, batch.records, error)
-
-    def _drop_open(self, queue: Queue, count: int, error: KafkaError) -> GivenUp:
-        queue.size -= queue.open.size(count)
-        return GivenUp(queue.topic, queue.partition, queue.open.take(count), error)
 
     def _may_retry(self, queue: Queue) -> bool:
         return queue.attempts < self.policy.retries
@@ -256,3 +223,7 @@ class Accumulator:
     def _tidy(self, queue: Queue) -> None:
         if queue.is_empty():
             self._active.pop(queue, None)
+
+
+def _given_up(queue: Queue, dropped: Iterable[Records], error: KafkaError) -> list[GivenUp]:
+    return [GivenUp(queue.topic, queue.partition, records, error) for records in dropped]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from operator import index
+from types import NoneType
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from streamadapter.engine.queues import RECORD_OVERHEAD, record_size
 
 INT32 = 2**31
 INT64 = 2**63
+
+_TEXT = (bytes, str, NoneType)
 
 
 def deadline(timeout: float) -> float:
@@ -76,6 +79,42 @@ def as_headers(given: Any) -> list[tuple[str, bytes | None]] | None:
     return headers or None
 
 
+def check_columns(
+    values: Sequence[Any],
+    keys: Sequence[Any] | None,
+    timestamps: Sequence[Any] | None,
+    headers: Sequence[Any] | None,
+) -> None:
+    """Check the columns given to produce_columns. ValueError for their lengths, TypeError for an item."""
+    for name, column in (("keys", keys), ("timestamps", timestamps), ("headers", headers)):
+        if column is not None and len(column) != len(values):
+            raise ValueError(f"{len(column)} {name} for {len(values)} values")
+    if not {*map(type, values), *map(type, keys or ())} <= {bytes, NoneType}:
+        raise TypeError("values and keys must be bytes or None")
+    for timestamp in timestamps or ():
+        as_int(timestamp, INT64)
+    for given in headers or ():
+        if given is not None:
+            as_headers(given)
+
+
+def all_fit(
+    values: Sequence[Any], keys: Sequence[Any] | None, headers: Sequence[Any] | None, limit: int
+) -> bool:
+    """Whether no record of checked columns is larger than `limit` bytes."""
+    longest = [max(map(len, filter(None, column)), default=0) for column in (values, keys or ())]
+    if headers is None and sum(longest) + RECORD_OVERHEAD <= limit:
+        return True  # nearly always: no look at single records
+    nothing = [None] * len(values)
+    sizes = map(
+        record_size,
+        values,
+        keys or nothing,
+        (given and as_headers(given) for given in headers) if headers else nothing,
+    )
+    return max(sizes, default=0) <= limit
+
+
 def check_messages(messages: Any) -> None:
     """Check the list given to produce_batch. TypeError, and ValueError for headers."""
     if not isinstance(messages, list):
@@ -83,16 +122,28 @@ def check_messages(messages: Any) -> None:
     for position, message in enumerate(messages):
         if not isinstance(message, dict):
             raise TypeError(f"Message at index {position} must be a dict")
-        for field in ("value", "key"):
-            if not isinstance(message.get(field), bytes | str | None):
-                raise TypeError(f"Message {field} at index {position} must be bytes or str")
-        for field in ("partition", "timestamp"):
-            if not isinstance(message.get(field, 0), int):
-                raise TypeError(f"Message {field} at index {position} must be int")
-        _check_headers(message.get("headers"), position)
-        for field in ("callback", "on_delivery"):
-            if not callable(message.get(field, print)) and message[field] is not None:
-                raise TypeError(f"Message {field} at index {position} must be callable")
+        value, key = message.get("value"), message.get("key")
+        if not isinstance(value, _TEXT):
+            raise TypeError(f"Message value at index {position} must be bytes or str")
+        if not isinstance(key, _TEXT):
+            raise TypeError(f"Message key at index {position} must be bytes or str")
+        if not is_plain(message, value, key):
+            _check_options(message, position)
+
+
+def is_plain(message: dict[str, Any], value: object, key: object) -> bool:
+    """Whether a message says nothing beyond its value and key."""
+    return len(message) == (value is not None) + (key is not None)
+
+
+def _check_options(message: dict[str, Any], position: int) -> None:
+    for field in ("partition", "timestamp"):
+        if not isinstance(message.get(field, 0), int):
+            raise TypeError(f"Message {field} at index {position} must be int")
+    _check_headers(message.get("headers"), position)
+    for field in ("callback", "on_delivery"):
+        if not callable(message.get(field, print)) and message[field] is not None:
+            raise TypeError(f"Message {field} at index {position} must be callable")
 
 
 def _check_headers(headers: Any, position: int) -> None:
@@ -100,27 +151,3 @@ def _check_headers(headers: Any, position: int) -> None:
         as_headers({} if headers is None else headers)
     except TypeError as error:
         raise ValueError(f"Invalid headers at index {position}: {error}") from None
-
-
-def produce_each(
-    produce: Callable[..., None], topic: str, messages: list[dict[str, Any]], partition: int, report: Any
-) -> int:
-    """produce_batch by one call of `produce` a message; returns how many it took, the others have `_error` set."""
-    taken = 0
-    for message in messages:
-        try:
-            produce(
-                topic,
-                message.get("value"),
-                message.get("key"),
-                message.get("partition", partition),
-                message.get("callback", message.get("on_delivery", report)),
-                timestamp=message.get("timestamp", 0),
-                headers=message.get("headers"),
-            )
-            taken += 1
-        except BufferError:
-            message["_error"] = KafkaError(KafkaError._QUEUE_FULL)
-        except KafkaException as error:
-            message["_error"] = error.args[0]
-    return taken

@@ -23,7 +23,7 @@ from streamadapter.backend import Append, Appended, LogStore, Settings, TopicInf
 from streamadapter.codec import encode_batch
 from streamadapter.compression import Compression
 from streamadapter.engine.accumulator import NEVER, Accumulator, GivenUp, Policy
-from streamadapter.engine.queues import AUTO_TIMESTAMP, Batch, Queue, Records
+from streamadapter.engine.queues import AUTO_TIMESTAMP, NO_LIMIT, Batch, Queue, Records, Room
 from streamadapter.engine.reports import Report
 from streamadapter.engine.routes import Route, Routing, apply_metadata
 from streamadapter.errors import StoreError
@@ -49,8 +49,10 @@ class Sender:
         self.lock = threading.Lock()
         self.accumulator = Accumulator(_policy(settings))
         self.routes: dict[str, Route] = {}
-        self.queued = 0  # records not reported yet, and their bytes
-        self.queued_size = 0
+        self.room = Room(
+            settings["queue.buffering.max.messages"] or NO_LIMIT,
+            settings["queue.buffering.max.kbytes"] * 1024,
+        )
         self.flushing = 0  # callers in flush(): linger does not count
         self.reports: deque[Report] = deque()
         self.errors: deque[KafkaError] = deque()  # for error_cb
@@ -261,7 +263,7 @@ class Sender:
         if route is not None and route.info is not None and TopicConfig.of(route.info).log_append_time:
             append_time = place.append_time
         offset = place.base_offset if self._acks else None  # acks=0 asks for no answer, so there is none
-        self._report(Report.delivered(batch, offset, append_time, now), batch.size)
+        self._report(Report.delivered(batch, offset, append_time, now), batch.records.size)
 
     def _refused(self, batch: Batch, error: StoreError, now: float) -> None:
         if error.code in _TOPIC_GONE:
@@ -281,12 +283,12 @@ class Sender:
     def _give_up(self, given_up: Sequence[GivenUp]) -> None:
         now = time.monotonic()
         for item in given_up:
-            self._report(Report.failed(item, now), item.records.size())
+            self._report(Report.failed(item, now), item.records.size)
         if given_up:
             self.progress.notify_all()
 
     def _report(self, report: Report, size: int) -> None:
-        self.queued_size -= size
+        self.room.size -= size
         if self._only_errors and report.error is None:
             report.mute()
         self.reports.append(report)

@@ -1,11 +1,11 @@
-"""Columns of records: cut, joined, split by partition, and given their timestamps, without losing a row."""
+"""Columns of records: checked, cut, joined, and given their timestamps, without losing a row."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamadapter.engine.columns import as_records, by_partition, fitting, largest
-from streamadapter.engine.queues import AUTO_TIMESTAMP, Records, record_size
+from streamadapter.engine.produce_args import all_fit, check_columns
+from streamadapter.engine.queues import AUTO_TIMESTAMP, COLUMNS, Queue, Records, record_size
 from streamadapter.engine.sender import create_times
 
 blobs = st.none() | st.binary(max_size=20)
@@ -13,9 +13,11 @@ headers = st.none() | st.lists(st.tuples(st.text(max_size=3), blobs), min_size=1
 rows = st.lists(st.tuples(blobs, blobs, headers), max_size=20)
 
 
-def columns(rows, born=0.0):
-    values, keys, heads = ([row[i] for row in rows] for i in range(3))
-    return as_records(values, keys, None, heads, None, born)
+def columns(rows):
+    queue = Queue("topic", 0, 10**6, 10**6, blocked=False)
+    for value, key, heads in rows:
+        queue.add(value, key, AUTO_TIMESTAMP, heads, None, 0.0, record_size(value, key, heads))
+    return queue.open
 
 
 def shown(records):
@@ -32,36 +34,31 @@ def test_taking_and_extending_keep_every_row_in_order(given_rows, count):
 
     head.extend(records)
     assert shown(head) == given_rows
-    assert {len(getattr(head, name)) for name in Records.__slots__} == {len(given_rows)}
+    assert {len(getattr(head, name)) for name in COLUMNS} == {len(given_rows)}
 
 
-@given(rows)
-def test_the_size_is_the_sum_of_the_records_sizes(given_rows):
+@given(rows, st.integers(0, 25))
+def test_the_size_stays_the_sum_of_the_records_sizes(given_rows, count):
     sizes = [record_size(*row) for row in given_rows]
     records = columns(given_rows)
+    assert records.size == sum(sizes)
 
-    assert records.size() == sum(sizes)
-    assert largest(records) == max(sizes, default=0)
+    head = records.take(count)
+    assert (head.size, records.size) == (sum(sizes[:count]), sum(sizes[count:]))
 
-
-@given(rows, st.integers(0, 25), st.integers(0, 500))
-def test_what_fits_is_the_longest_prefix_within_both_limits(given_rows, max_count, max_size):
-    sizes = [record_size(*row) for row in given_rows]
-    prefixes = [n for n in range(len(sizes) + 1) if n <= max_count and sum(sizes[:n]) <= max_size]
-
-    assert fitting(columns(given_rows), max_count, max_size) == max(prefixes)
+    head.extend(records)
+    assert head.size == sum(sizes)
 
 
-@given(st.lists(st.tuples(blobs, blobs, headers, st.integers(0, 3)), max_size=20))
-def test_splitting_by_partition_keeps_the_order_within_each(placed):
-    records = columns([row[:3] for row in placed])
+@given(rows, st.integers(0, 60))
+def test_columns_fit_if_their_largest_record_does(given_rows, limit):
+    values, keys, heads = ([row[i] for row in given_rows] for i in range(3))
 
-    parts = {partition: shown(part) for partition, part in by_partition(records, [row[3] for row in placed])}
-
-    assert parts == {
-        partition: [row[:3] for row in placed if row[3] == partition]
-        for partition in {row[3] for row in placed}
-    }
+    assert all_fit(values, keys, heads, limit) == all(record_size(*row) <= limit for row in given_rows)
+    assert all_fit(values, None, None, limit) == all(record_size(v, None, None) <= limit for v in values)
+    assert all_fit(values, keys, None, limit) == all(
+        record_size(v, k, None) <= limit for v, k in zip(values, keys, strict=True)
+    )
 
 
 @given(
@@ -93,4 +90,4 @@ def test_given_timestamps_stay_beside_automatic_ones():
 @pytest.mark.parametrize("count", [1, 3])
 def test_columns_of_another_length_are_refused(count):
     with pytest.raises(ValueError, match=f"{count} keys for 2 values"):
-        as_records([b"a", b"b"], [b"k"] * count, None, None, None, 0.0)
+        check_columns([b"a", b"b"], [b"k"] * count, None, None)
