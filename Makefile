@@ -3,13 +3,14 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+COMPILED := build/compiled
 # Two test processes a core would only slow each other down: many tests start servers of their own.
 JOBS ?= auto
 KAFKA_BROKERS ?= 1
 KAFKA_PORT ?= 9092
 KAFKA := $(BIN)/python -m streamadapter.testing.kafka
 
-.PHONY: demo test check format bench load compatibility kafka kafka-stop clean help
+.PHONY: demo test test-compiled check format bench bench-full load compatibility kafka kafka-stop clean help
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -20,6 +21,12 @@ demo: $(VENV)/.demo            ## the shop on an embedded server: five services,
 test: $(VENV)/.dev            ## all tests; those on a real Kafka need Java 17 and Maven
 	-@$(KAFKA) install
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	@$(MAKE) --no-print-directory test-compiled
+
+# Not `python -m pytest`, which would put this directory before the compiled modules.
+test-compiled: $(COMPILED)/.made            ## unit tests and the contract on Redis once more, with the compiled modules
+	EXPECT_COMPILED=1 PYTHONPATH=$(COMPILED) $(BIN)/pytest -n $(JOBS) --dist worksteal tests/unit \
+		tests/contract/test_contract.py -k 'not (kafka or embedded or memory)'
 
 check: $(VENV)/.dev            ## lint, types, direction of imports
 	$(BIN)/ruff check .
@@ -31,8 +38,12 @@ format: $(VENV)/.dev            ## what check would complain of, as far as a too
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev            ## the figures of this release, beside raw Redis and confluent_kafka
-	$(BIN)/python loadtests/bench.py
+bench: $(COMPILED)/.made            ## the figures beside those of the peers, in one run: build/bench/report.html
+	-@$(KAFKA) install
+	PYTHONPATH=$(COMPILED) $(BIN)/python loadtests/bench/run.py $(BENCH)
+
+bench-full: $(COMPILED)/.made            ## the same with all sizes, partitions, rates and members; most of an hour
+	@$(MAKE) --no-print-directory bench BENCH='--full $(BENCH)'
 
 load: $(VENV)/.dev            ## both architectures under Locust, Redis beside Kafka, a flood: build/load/report.html
 	-@$(KAFKA) install
@@ -60,6 +71,13 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/pip
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
+
+# What a wheel contains on this machine: beside the sources an extension would hide what is edited there.
+$(COMPILED)/.made: hatch_build.py pyproject.toml $(shell find streamadapter backends services -type f) | $(VENV)/.dev
+	@rm -rf $(COMPILED)
+	STREAMADAPTER_COMPILE=1 $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		--target $(COMPILED) .
+	@touch $@
 
 clean:            ## everything that was made here
 	@! test -x $(BIN)/python || ! test -d .kafka || $(KAFKA) stop

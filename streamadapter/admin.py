@@ -72,7 +72,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but
     UserScramCredentialUpsertion,
 )
 
-from streamadapter.registry import open_client
+from streamadapter.delegation import open_client
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -24,6 +24,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
+import msgspec
+
 from streamadapter.errors import StoreError
 
 ENTRY_POINTS = "streamadapter.backends"
@@ -106,8 +108,7 @@ class Topics:
     topics: Mapping[str, TopicInfo]
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(msgspec.Struct, frozen=True):
     """One encoded record batch on its way to a partition."""
 
     topic: TopicInfo
@@ -117,11 +118,12 @@ class Append:
     sequence: int  # of the first record; counts up by one a record, per partition, from 0 in each epoch
     count: int
     max_timestamp: int  # ms, the largest record timestamp in the batch; -1: the append time (LogAppendTime)
-    payload: bytes  # opaque to the store: codec.encode_batch
+    payload: (
+        bytes | bytearray
+    )  # opaque to the store (codec.encode_batch), and the caller's again after append
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(msgspec.Struct, frozen=True):
     """Where a batch is. A duplicate is answered with the place of the first one."""
 
     base_offset: int
@@ -130,8 +132,7 @@ class Appended:
     duplicate: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StoredBatch:
+class StoredBatch(msgspec.Struct, frozen=True):
     """A batch as it was stored; `payload` is None for an entry that this product did not write."""
 
     base_offset: int
@@ -182,8 +183,7 @@ class GroupView:
     applied: bool = False  # of group_update: the write took place
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(msgspec.Struct, frozen=True):
     """What one fetch brought. Batches of a partition are in offset order.
 
     `drained` has the partitions whose last batch was, at that moment, the end of the log. `fenced` has those this

@@ -10,9 +10,8 @@ from typing import Any, Self
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import ClusterMetadata  # type: ignore[attr-defined]  # public, but not marked as re-exported
 
-from streamadapter.delegation import adopt
+from streamadapter.delegation import adopt, open_client
 from streamadapter.message import Message
-from streamadapter.registry import open_client
 
 OnRebalance = Callable[["Consumer", list[TopicPartition]], Any]
 

@@ -1,6 +1,22 @@
-"""How the facades hand their calls on."""
+"""How the facades come by a client, and how they hand their calls on."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from streamadapter.properties import Role
+
+
+def open_client(role: Role, conf: Mapping[str, Any] | None, kwargs: Mapping[str, Any]) -> Any:
+    """See `registry.open_client`."""
+    # Imported by the first client: the table of properties, entry points (and with them email and zipfile) and the
+    # backend interface take more time than all else that is ours in `import streamadapter`.
+    from streamadapter import registry
+
+    return registry.open_client(role, conf, kwargs)
 
 
 def adopt(facade: object, base: type, client: object, *names: str) -> None:

@@ -9,9 +9,8 @@ from typing import Any, Literal, Self
 from confluent_kafka import KafkaError
 from confluent_kafka.admin import ClusterMetadata  # type: ignore[attr-defined]  # public, but not marked as re-exported
 
-from streamadapter.delegation import adopt
+from streamadapter.delegation import adopt, open_client
 from streamadapter.message import Header, Message
-from streamadapter.registry import open_client
 
 OnDelivery = Callable[[KafkaError | None, Message], Any]
 

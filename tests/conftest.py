@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
+from streamadapter.engine import intake
 from streamadapter.testing.kafka import KafkaCluster, KafkaServer
 from streamadapter.testing.servers import RedisServer, Server, ValkeyServer
 
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 
 
 S = TypeVar("S", bound=Server)
+
+
+def pytest_configure() -> None:
+    """`make test-compiled` must not pass because it tested the sources again."""
+    if os.environ.get("EXPECT_COMPILED") and intake.__file__.endswith(".py"):
+        raise pytest.UsageError(f"{intake.__file__} is not compiled: use `make test-compiled`")
 
 
 def _need(kind: type[Server]) -> None:

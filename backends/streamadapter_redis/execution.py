@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
-from confluent_kafka import KafkaError
-
-from streamadapter.errors import StoreError
 from streamadapter_redis import scripts
 from streamadapter_redis.errors import translate
 from streamadapter_redis.features import FEATURES
@@ -31,21 +27,10 @@ class Execution:
         host, port = self._address
         return f"{host}:{port}" if port else host
 
-    @contextmanager
-    def _link(self) -> Iterator[Link]:
-        """A connection for the block. When one fails, its idle siblings are most likely dead as well."""
-        try:
-            with self._links.borrow() as link:
-                yield link
-        except StoreError as error:
-            if error.code == KafkaError._TRANSPORT:
-                self._links.discard_idle()
-            raise
-
     def _execute(self, commands: Sequence[Command]) -> list[Reply]:
         if not commands:
             return []
-        with self._link() as link:
+        with self._links.borrow() as link:
             return link.execute(commands)
 
     def _all(self, commands: Sequence[Command]) -> list[Reply]:
@@ -55,7 +40,7 @@ class Execution:
             self._raise_if_error(reply)
         return replies
 
-    def _one(self, *command: str | int | bytes) -> Reply:
+    def _one(self, *command: str | int | bytes | bytearray) -> Reply:
         return self._all([command])[0]
 
     def _call(self, script: scripts.Script, keys: list[str], *args: str | int | bytes) -> Reply:

@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeAlias
 
 import redis
 from confluent_kafka import KafkaError
+from hiredis import pack_command
 from redis.exceptions import NoScriptError
 
 from streamadapter.errors import StoreError
 from streamadapter_redis import scripts
 from streamadapter_redis.errors import translate
 
-Command: TypeAlias = tuple[str | int | bytes, ...]
+Command: TypeAlias = tuple[str | int | bytes | bytearray, ...]
 Reply: TypeAlias = Any
 """Whatever the server answered; a ResponseError stands for itself in a list of replies."""
+
+_pack_command: Callable[[Command], bytes] = pack_command  # type: ignore[assignment]  # its stub wants tuples of one
 
 
 class Connection(Protocol):
@@ -32,11 +35,13 @@ class Connection(Protocol):
     def connect(self) -> None: ...
     def disconnect(self) -> None: ...
     def send_packed_command(self, command: Any) -> None: ...
-    def pack_commands(self, commands: Any) -> Any: ...
     def read_response(self) -> Any: ...
 
 
 MINIMUM_VERSION = (7, 0)
+
+_LARGE = 16 * 1024
+"""Bytes from which on an argument is not copied: a copy costs more than the two more calls of send()."""
 
 
 class Link:
@@ -99,7 +104,7 @@ class Link:
                 replies[i] = reply
         return replies
 
-    def one(self, *command: str | int | bytes) -> Reply:
+    def one(self, *command: str | int | bytes | bytearray) -> Reply:
         """Execute one command. Raises StoreError for its error too."""
         reply = self.execute([command])[0]
         if isinstance(reply, Exception):
@@ -110,7 +115,7 @@ class Link:
         connection = self._connection
         replies: list[Reply] = []
         try:
-            connection.send_packed_command(connection.pack_commands(commands))
+            connection.send_packed_command(self._pack(commands))
             for _ in commands:
                 try:
                     replies.append(connection.read_response())
@@ -120,6 +125,25 @@ class Link:
             self.close()
             raise translate(error, self._where) from error
         return replies
+
+    def _pack(self, commands: Sequence[Command]) -> Iterable[bytes | bytearray]:
+        """The commands in pieces, to be sent one after the other. A large payload is sent from where it lies."""
+        packed: list[bytes | bytearray] = []
+        for command in commands:
+            payload = command[-1]
+            if not isinstance(payload, bytearray):
+                packed.append(_pack_command(command))
+                continue
+            head = _pack_command((*command[:-1], b"")).removesuffix(b"$0\r\n\r\n")
+            packed.append(b"%b$%d\r\n" % (head, len(payload)))
+            if len(payload) >= _LARGE:
+                yield b"".join(packed)
+                packed = []
+                yield payload
+            else:
+                packed.append(payload)
+            packed.append(b"\r\n")
+        yield b"".join(packed)
 
     def close(self) -> None:
         """Disconnect; never raises."""
@@ -140,7 +164,10 @@ class LinkPool:
 
     @contextmanager
     def borrow(self) -> Iterator[Link]:
-        """A link for the block; it returns to the pool unless it died or the block was interrupted."""
+        """A link for the block; it returns to the pool unless it died or the block was interrupted.
+
+        When one fails, its idle siblings are most likely dead as well: they are closed.
+        """
         with self._lock:
             if self._closed:
                 raise StoreError(KafkaError._STATE, "the store has been closed")
@@ -151,8 +178,10 @@ class LinkPool:
         try:
             yield link
             whole = True
-        except StoreError:
+        except StoreError as error:
             whole = True  # the link itself knows whether it is dead
+            if error.code == KafkaError._TRANSPORT:
+                self._discard_idle()
             raise
         finally:
             with self._lock:
@@ -161,14 +190,13 @@ class LinkPool:
                 else:
                     link.close()
 
-    def discard_idle(self) -> None:
-        """Close the idle links: after one failed, its siblings are stale most of the time."""
+    def close(self) -> None:
+        """Close all; borrowed ones close on return. Idempotent."""
+        self._closed = True
+        self._discard_idle()
+
+    def _discard_idle(self) -> None:
         with self._lock:
             links, self._idle = list(self._idle), deque()
         for link in links:
             link.close()
-
-    def close(self) -> None:
-        """Close all; borrowed ones close on return. Idempotent."""
-        self._closed = True
-        self.discard_idle()

@@ -33,7 +33,7 @@ class LogPart(TopicStore):
         if copies and not self.features.replicas:
             refusal = StoreError(KafkaError.NOT_ENOUGH_REPLICAS, f"{self.features.name} has no replicas")
             return [refusal for _ in batches]
-        with self._link() as link:
+        with self._links.borrow() as link:
             commands: list[Command] = [
                 scripts.APPEND.call(
                     [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
@@ -65,6 +65,9 @@ class MemoryLink(Link):
 
     def _greet(self) -> None:
         pass
+
+    def _pack(self, commands: Sequence[Command]) -> Iterable[bytes | bytearray]:
+        return (b"".join(super()._pack(commands)),)  # a copy: the fake server keeps what it is sent
 
     def execute(self, commands: Sequence[Command]) -> list[Reply]:
         """As Link.execute; whatever may have changed a log or a group wakes the readers."""

@@ -35,6 +35,15 @@ def stream_id(offset: int) -> str:
     return f"{offset - 1}-18446744073709551615" if offset > 0 else "0-0"
 
 
+class _Streams:
+    """The streams of some partitions: to name them for each fetch would take longer than the rest of it."""
+
+    def __init__(self, tps: list[TP], names: list[str]) -> None:
+        self.tps = tps
+        self.names = names
+        self.by_name = {name.encode(): tp for tp, name in zip(tps, names, strict=True)}
+
+
 class RedisReader:
     """See `streamadapter.backend.Reader`."""
 
@@ -52,6 +61,7 @@ class RedisReader:
         self._signal_missed = group is not None  # a change of the group may have gone unnoticed
         self._owned: dict[TP, str] = {}  # partition -> the owner note that acquire left on the server
         self._cursors: dict[TP, int] = {}
+        self._streams = _Streams([], [])
         self._blocking: Link | None = None
         self._woken = False
         self._closed = False
@@ -141,26 +151,27 @@ class RedisReader:
         options: tuple[str | int, ...] = ("COUNT", max_batches)
         if wait_ms > 0:
             options += ("BLOCK", wait_ms)
-        streams = [self._log(tp) for tp in tps]
+        if self._streams.tps != tps:
+            self._streams = _Streams(tps, [self._log(tp) for tp in tps])
+        streams = self._streams.names
         if self._group is None:
             return ("XREAD", *options, "STREAMS", *streams, *(stream_id(positions[tp]) for tp in tps))
-        streams.append(self._signal)
         return (
             *("XREADGROUP", "GROUP", self._redis_group, _CONSUMER),
             *options,
-            *("NOACK", "STREAMS", *streams, *(">" for _ in streams)),
+            *("NOACK", "STREAMS", *streams, self._signal),
+            *[">"] * (len(streams) + 1),
         )
 
     def _seek(self, tp: TP, offset: int) -> Command:
         return ("XGROUP", "SETID", self._log(tp), self._redis_group, stream_id(offset))
 
     def _parse(self, tps: list[TP], reply: Any, max_batches: int) -> Fetched:
-        by_log = {self._log(tp).encode(): tp for tp in tps}
         batches: dict[TP, Sequence[StoredBatch]] = {}
         drained = set(tps)
         changed, self._signal_missed = self._signal_missed, False
         for stream, entries in reply:
-            tp = by_log.get(stream)
+            tp = self._streams.by_name.get(stream)
             if tp is None:
                 changed = True
                 continue

@@ -28,7 +28,9 @@ class Script:
     text: str
     sha: str
 
-    def call(self, keys: list[str], *args: str | int | bytes) -> tuple[str | int | bytes, ...]:
+    def call(
+        self, keys: list[str], *args: str | int | bytes | bytearray
+    ) -> tuple[str | int | bytes | bytearray, ...]:
         """The command that runs it. A server that lacks it answers NOSCRIPT: see `Link.execute`."""
         return ("EVALSHA", self.sha, len(keys), *keys, *args)
 

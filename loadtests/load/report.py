@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
-from load.svg import Curve, Shade, number, spans, time_chart
+from svg import Axis, Curve, Shade, Span, chart, linear, spans
+from template import render
+from texts import count, number
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 SIDES = (("events", "Event-driven"), ("synchronous", "Synchronous"))
@@ -20,15 +20,9 @@ def page(report: Mapping[str, Any]) -> str:
     runs = report["runs"]
     outages = {side: runs[f"{side}-outage"] for side, _ in SIDES if f"{side}-outage" in runs}
     brokers = _brokers(runs)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATE.parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"ms": _ms, "number": number, "count": _count}
-    return environment.get_template(TEMPLATE.name).render(
+    return render(
+        TEMPLATE,
+        {"ms": _ms, "number": number, "count": count},
         report=report,
         runs=runs,
         sides=SIDES,
@@ -39,7 +33,7 @@ def page(report: Mapping[str, Any]) -> str:
         ),
         backends=_spans(runs, [(f"{name}-steady", name) for name in ("redis", "kafka")]),
         brokers=brokers,
-        broker_spans=spans(brokers, "ms") if brokers else "",
+        broker_spans=_span_chart(brokers),
         flood=_flood_charts(runs.get("flood")),
     )
 
@@ -65,13 +59,13 @@ def _side_charts(run: Any, seconds: int, rate: float, slow: float) -> dict[str, 
     ]
     latency = [Curve([(p["t"], _capped(p[key], slow)) for p in series], key) for key in ("p50", "p95")]
     charts = {
-        "throughput": time_chart(throughput, seconds, rate, "orders a second, accepted and failed", shade),
-        "latency": time_chart(latency, seconds, slow, "answer time in ms, p50 and p95", shade),
+        "throughput": _time_chart(throughput, seconds, rate, "orders a second, accepted and failed", shade),
+        "latency": _time_chart(latency, seconds, slow, "answer time in ms, p50 and p95", shade),
     }
     backlog = [(p["t"], p.get(outage["service"])) for p in run["backlog"]] if outage else []
     deepest = max((lag for _, lag in backlog if lag is not None), default=0)
     if deepest:
-        charts["backlog"] = time_chart(
+        charts["backlog"] = _time_chart(
             [Curve(backlog, "lag")], seconds, deepest, "backlog of the service", shade
         )
     return charts
@@ -88,13 +82,13 @@ def _flood_charts(run: Any) -> dict[str, str]:
     deepest = max((point.get(name) or 0 for point in run["backlog"] for name in names), default=0)
     lags = [Curve([(p["t"], p.get(name)) for p in run["backlog"]], f"lag {name}") for name in names]
     return {
-        "throughput": time_chart(
+        "throughput": _time_chart(
             [Curve([(p["t"], p["ok"]) for p in series], "ok", bars=True)],
             len(series),
             rate,
             "orders a second",
         ),
-        "backlog": time_chart(lags, len(series), deepest, "backlog of each service"),
+        "backlog": _time_chart(lags, len(series), deepest, "backlog of each service"),
     }
 
 
@@ -104,7 +98,25 @@ def _spans(runs: Mapping[str, Any], rows: list[tuple[str, str]]) -> str:
         for name, label in rows
         if name in runs
     ]
-    return spans(found, "ms") if found else ""
+    return _span_chart(found)
+
+
+def _span_chart(found: list[tuple[str, Any, str]]) -> str:
+    """A row for each label and its figures that have a p99; one axis for all."""
+    rows = [
+        Span(label, f["p50"], f["p95"], f["p99"], style) for label, f, style in found if f["p99"] is not None
+    ]
+    axis = linear(max((row.high for row in rows), default=1.0), "ms")
+    return spans(rows, axis, "p50, p95 and p99 in ms") if found else ""
+
+
+def _time_chart(
+    curves: list[Curve], seconds: float, highest: float, label: str, shade: Shade | None = None
+) -> str:
+    """Values over time, from 0 to `seconds` and from 0 to at least `highest`."""
+    step = max(10, round(seconds / 6 / 10) * 10)
+    ticks = [(second, f"{second} s" if second else "0") for second in range(0, int(seconds) + 1, step)]
+    return chart(curves, Axis(0.0, max(seconds, 1.0), ticks), linear(highest), label, shade)
 
 
 def _brokers(runs: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
@@ -130,7 +142,3 @@ def _ms(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
-
-
-def _count(value: int) -> str:
-    return f"{value:,}".replace(",", "\u2009")

@@ -135,11 +135,14 @@ class Accumulator:
 
         why: the trouble with the server that made them late, if any is known; it goes into the reports.
         """
+        late = [q for q in self._active if self._deadline(q) <= now]
+        if not late:
+            return []
         expired: list[GivenUp] = []
         error = KafkaError(KafkaError._MSG_TIMED_OUT)
         if why:
             error = KafkaError(KafkaError._MSG_TIMED_OUT, f"{error.str()}: {why}")
-        for queue in [q for q in self._active if self._deadline(q) <= now]:
+        for queue in late:
             oldest = now - self.policy.delivery_timeout
             sent = [batch for batch in queue.unanswered() if batch.records.born[0] <= oldest]
             expired += [self._abandon(batch, error) for batch in sent]

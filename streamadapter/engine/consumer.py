@@ -108,22 +108,20 @@ class EngineConsumer(ConsumerOffsets):
 
     def poll(self, timeout: float = -1) -> Message | None:
         """One message or event, or None after `timeout` seconds (negative: wait for ever)."""
-        with self._gate:
+        self._gate.acquire()  # `with` would take almost three times as long
+        try:
             # The way of nearly every call: the rest of the batch that the last one began, without the shared lock.
             chunk, state = self._head, self._state
-            if (
-                chunk is not None
-                and len(chunk)
-                and not state.events
-                and chunk.version == chunk.partition.version
-            ):
+            if chunk is not None and not state.events and not self._closed:
                 now = time.monotonic()
-                if now < state.lease_until and not self._closed:
+                if now < state.lease_until and (message := chunk.next(self._store_offsets)) is not None:
                     state.last_poll = now
-                    return chunk.take(1, self._store_offsets)[0]
+                    return message
             taken = self._take(1, timeout)
             self._head = state.queue.head
             return taken[0] if taken else None
+        finally:
+            self._gate.release()
 
     def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:
         """Up to `num_messages`; waits the whole `timeout` unless there are as many."""

@@ -22,7 +22,20 @@ from streamadapter.message import Message
 class Chunk:
     """Records of one batch, from the first that was asked for."""
 
-    __slots__ = ("_batch", "_messages", "_next", "_stored", "count", "log_id", "partition", "size", "version")
+    __slots__ = (
+        "_base",
+        "_batch",
+        "_epoch",
+        "_messages",
+        "_next",
+        "_stop",
+        "_stored",
+        "count",
+        "log_id",
+        "partition",
+        "size",
+        "version",
+    )
 
     def __init__(
         self, partition: Partition, stored: StoredBatch, batch: RecordBatch, first_offset: int
@@ -34,11 +47,14 @@ class Chunk:
         self._stored = stored
         self._batch: RecordBatch | None = batch
         self._messages: list[Message] = []
+        self._base = stored.base_offset
+        self._epoch = stored.leader_epoch
         self._next = max(0, first_offset - stored.base_offset)
-        self.count = stored.count - self._next
+        self._stop = stored.count
+        self.count = self._stop - self._next
 
     def __len__(self) -> int:
-        return self._stored.count - self._next
+        return self._stop - self._next
 
     def take(self, limit: int, store_offsets: bool) -> list[Message]:
         """The next messages, at most `limit`, and move the partition's position behind them.
@@ -48,10 +64,10 @@ class Chunk:
         if self._batch is not None:
             self._messages, self._batch = self._make(self._batch), None
         start = self._next
-        self._next = stop = min(start + limit, self._stored.count)
+        self._next = stop = min(start + limit, self._stop)
         partition = self.partition
-        partition.position = self._stored.base_offset + stop
-        partition.position_epoch = self._stored.leader_epoch
+        partition.position = self._base + stop
+        partition.position_epoch = self._epoch
         if store_offsets:
             # The offset last: the loop may read all of these for a commit without the lock being held here, and a
             # newer epoch beside an older offset is harmless.
@@ -60,6 +76,12 @@ class Chunk:
             partition.stored = partition.position
             partition.stored_metadata = None
         return self._messages[start:stop]
+
+    def next(self, store_offsets: bool) -> Message | None:
+        """The next message, as `take` gives it; None if there is none left, or all of it is void."""
+        if self.version != self.partition.version or self._next >= self._stop:
+            return None
+        return self.take(1, store_offsets)[0]
 
     def _make(self, batch: RecordBatch) -> list[Message]:
         """All of the batch at once: the loop runs in C, and poll() finds its messages made."""

@@ -8,8 +8,12 @@ from streamadapter.engine.routes cimport Route
 cdef class Intake:
     cdef public object _sender
     cdef public object _lock
+    cdef object _acquire
+    cdef object _release
     cdef public Room _room
     cdef public dict _routes
+    cdef public object _reports
+    cdef public object _errors
     cdef public object _place
     cdef public object _default_callback
     cdef public Py_ssize_t _max_size

@@ -45,13 +45,16 @@ _PREFIX = "Unable to produce message: "
 
 
 class Intake:
-    """The three ways to produce. `EngineProducer` has the rest, and the thread. Thread-safe."""
+    """The three ways to produce, and poll(). `EngineProducer` has the rest, and the thread. Thread-safe."""
 
     def __init__(self, sender: Sender, settings: Settings) -> None:
         self._sender = sender
         self._lock = sender.lock
+        self._acquire, self._release = sender.lock.acquire, sender.lock.release
         self._room = sender.room
         self._routes = sender.routes
+        self._reports = sender.reports
+        self._errors = sender.errors
         self._place = PARTITIONERS[settings["partitioner"]].place
         self._default_callback: Callback | None = settings["on_delivery"]
         self._max_size = min(settings["message.max.bytes"] - _SIZE_MARGIN, MAX_RAW_SIZE // 2)
@@ -76,8 +79,11 @@ class Intake:
             raise TypeError("callback and on_delivery must be callable")
         route = self._routes.get(topic) or self._new_route(topic)
         born = monotonic()
-        with self._lock:
+        self._acquire()  # `with` would take almost three times as long
+        try:
             self._add(route, value, key, partition, callback, timestamp, headers, born)
+        finally:
+            self._release()
 
     def produce_batch(
         self,
@@ -152,6 +158,17 @@ class Intake:
         except BufferError:
             pass
         return taken
+
+    def poll(self, timeout: float = -1.0) -> int:
+        """Serve callbacks; returns how many events were served."""
+        if self._closed or self._sender.forked:
+            self._check_open()
+        if timeout == 0 and not self._reports and not self._errors:
+            return 0
+        return self._poll(timeout)
+
+    def _poll(self, timeout: float) -> int:
+        raise NotImplementedError
 
     def _add_message(
         self, route: Route, message: dict[str, Any], partition: int, report: Callback | None, born: float

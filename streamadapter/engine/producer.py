@@ -56,9 +56,7 @@ class EngineProducer(Intake):
 
     # -- reports
 
-    def poll(self, timeout: float = -1.0) -> int:
-        """Serve callbacks; returns how many events were served."""
-        self._check_open()
+    def _poll(self, timeout: float) -> int:
         until = produce_args.deadline(timeout)
         served = self._serve()
         while not served and self._wait(until):

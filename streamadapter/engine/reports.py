@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice, repeat
 
 from confluent_kafka import (
-    TIMESTAMP_CREATE_TIME,
     TIMESTAMP_LOG_APPEND_TIME,
     TIMESTAMP_NOT_AVAILABLE,
     KafkaError,
@@ -60,32 +61,35 @@ class Report:
 
         An exception from a callback propagates; that record counts as served, and the next call goes on behind it.
         """
-        first, callbacks = self.served, self.records.callbacks
-        for index in range(first, len(callbacks)):
-            self.served = index + 1
-            callback = callbacks[index]
-            if callback is not None:
-                callback(self.error, self._message(index))
+        first, callbacks, error = self.served, self.records.callbacks, self.error
+        if callbacks.count(None) < len(callbacks):
+            for callback, message in zip(islice(callbacks, first, None), self._messages(first), strict=True):
+                self.served += 1
+                if callback is not None:
+                    callback(error, message)
+        self.served = len(callbacks)
         return len(callbacks) - first
 
-    def _message(self, index: int) -> Message:
-        """As confluent_kafka's delivery reports show it: no headers, no offset on an error."""
-        records = self.records
-        timestamp: tuple[int, int]
+    def _messages(self, first: int) -> Iterator[Message]:
+        """As confluent_kafka's delivery reports show them: no headers, no offset on an error.
+
+        Each is made when its turn comes, by a loop in C.
+        """
+        records, base, finished = self.records, self.base_offset, self.finished
+        timestamps: Iterable[int | tuple[int, int]] = records.timestamps[first:]  # of creation
         if self.error is not None:
-            timestamp = _NO_TIMESTAMP
+            timestamps = repeat(_NO_TIMESTAMP)
         elif self.append_time is not None:
-            timestamp = (TIMESTAMP_LOG_APPEND_TIME, self.append_time)
-        else:
-            timestamp = (TIMESTAMP_CREATE_TIME, records.timestamps[index])
-        return Message(
-            self.topic,
-            self.partition,
-            None if self.base_offset is None else self.base_offset + index,
-            records.keys[index],
-            records.values[index],
-            None,
-            self.error,
-            timestamp,
-            self.finished - records.born[index],
+            timestamps = repeat((TIMESTAMP_LOG_APPEND_TIME, self.append_time))
+        return map(
+            Message,
+            repeat(self.topic),
+            repeat(self.partition),
+            repeat(None) if base is None else range(base + first, base + len(records)),
+            records.keys[first:],
+            records.values[first:],
+            repeat(None),
+            repeat(self.error),
+            timestamps,
+            [finished - born for born in records.born[first:]],
         )

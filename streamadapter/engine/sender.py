@@ -79,6 +79,7 @@ class Sender:
         self._refresh_not_before = 0.0
         self._topics: Mapping[str, TopicInfo] = {}  # as last seen
         self._refresh_failures = 0
+        self._buffers: list[bytearray] = []  # of the last request's payloads, to be filled again
         self._trouble = ""  # with the server, while it lasts
         self._last_error: int | None = None
         _live.add(self)
@@ -188,9 +189,11 @@ class Sender:
         """One request. The answers decide each batch."""
         answers: dict[Batch, Appended | StoreError] = {}
         appends: list[Append] = []
-        for batch in batches:
+        del self._buffers[len(batches) :]
+        self._buffers += (bytearray() for _ in range(len(batches) - len(self._buffers)))
+        for batch, buffer in zip(batches, self._buffers, strict=True):
             try:
-                appends.append(self._encode(batch))
+                appends.append(self._encode(batch, buffer))
             except StoreError as error:
                 answers[batch] = error
         sent = [batch for batch in batches if batch not in answers]
@@ -215,7 +218,7 @@ class Sender:
             log.exception("the store failed in an unexpected way")
             return [StoreError(KafkaError._FAIL, f"append: {bug!r}", indeterminate=True)] * len(appends)
 
-    def _encode(self, batch: Batch) -> Append:
+    def _encode(self, batch: Batch, buffer: bytearray) -> Append:
         """Raises StoreError."""
         queue, records = batch.queue, batch.records
         route = self.routes.get(queue.topic)
@@ -223,9 +226,9 @@ class Sender:
             raise StoreError(KafkaError.UNKNOWN_TOPIC_OR_PART, f"{queue.topic} [{queue.partition}] is gone")
         config = TopicConfig.of(route.info)
         append_time = config.log_append_time
-        records.timestamps = create_times(records, time.time() - time.monotonic())
+        records.timestamps, oldest, newest = create_times(records, time.time() - time.monotonic())
         if not append_time:
-            check_create_times(records.timestamps, config, int(time.time() * 1000))
+            check_create_times(oldest, newest, config, int(time.time() * 1000))
         try:
             payload = encode_batch(
                 records.values,
@@ -238,6 +241,7 @@ class Sender:
                 timestamp_type=TIMESTAMP_LOG_APPEND_TIME if append_time else TIMESTAMP_CREATE_TIME,
                 compression=self._compression,
                 level=self._level,
+                into=buffer,
             )
         except ValueError as error:
             raise StoreError(KafkaError.MSG_SIZE_TOO_LARGE, str(error)) from error
@@ -248,7 +252,7 @@ class Sender:
             producer_epoch=batch.epoch,
             sequence=batch.sequence,
             count=len(records),
-            max_timestamp=-1 if append_time else max(records.timestamps),
+            max_timestamp=-1 if append_time else newest,
             payload=payload,
         )
 
@@ -334,22 +338,22 @@ def _policy(settings: Settings) -> Policy:
     )
 
 
-def check_create_times(timestamps: Sequence[int], config: TopicConfig, now: int) -> None:
+def check_create_times(oldest: int, newest: int, config: TopicConfig, now: int) -> None:
     """Refuse a batch for one timestamp (ms) too far from now, as a Kafka broker does, by the producer's clock."""
-    if max(timestamps) - now > config.timestamp_after_max_ms:
+    if newest - now > config.timestamp_after_max_ms:
         raise StoreError(
             KafkaError.INVALID_TIMESTAMP,
-            f"{max(timestamps)} is too far in the future: see the topic's message.timestamp.after.max.ms",
+            f"{newest} is too far in the future: see the topic's message.timestamp.after.max.ms",
         )
-    if now - min(timestamps) > config.timestamp_before_max_ms:
+    if now - oldest > config.timestamp_before_max_ms:
         raise StoreError(
             KafkaError.INVALID_TIMESTAMP,
-            f"{min(timestamps)} is too far in the past: see the topic's message.timestamp.before.max.ms",
+            f"{oldest} is too far in the past: see the topic's message.timestamp.before.max.ms",
         )
 
 
-def create_times(records: Records, wall_offset: float) -> list[int]:
-    """The records' timestamps in ms; wall_offset is wall clock minus the clock of `born`, in seconds.
+def create_times(records: Records, wall_offset: float) -> tuple[list[int], int, int]:
+    """The records' timestamps in ms, their minimum and maximum; wall_offset: wall clock minus that of `born`, in s.
 
     Records are born in order, so those of one millisecond stand together: found by bisection, they cost next to
     nothing. (With several producing threads the order may be off by microseconds, and so may the result.)
@@ -357,11 +361,13 @@ def create_times(records: Records, wall_offset: float) -> list[int]:
     born, timestamps = records.born, records.timestamps
     count = len(born)
     if timestamps.count(AUTO_TIMESTAMP) < count:
-        return [t or int((b + wall_offset) * 1000) for t, b in zip(timestamps, born, strict=True)]
+        given = [t or int((b + wall_offset) * 1000) for t, b in zip(timestamps, born, strict=True)]
+        return given, min(given), max(given)
     stamps: list[int] = []
+    ms = 0
     while len(stamps) < count:
         start = len(stamps)
-        ms = int((born[start] + wall_offset) * 1000)
+        ms = max(ms, int((born[start] + wall_offset) * 1000))
         stop = max(start + 1, bisect_left(born, (ms + 1) / 1000 - wall_offset, start))
         stamps += [ms] * (stop - start)
-    return stamps
+    return stamps, stamps[0], stamps[-1]

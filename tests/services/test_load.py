@@ -14,7 +14,8 @@ import pytest
 LOADTESTS = Path(__file__).resolve().parents[2] / "loadtests"
 sys.path.insert(0, str(LOADTESTS))  # as Locust does; nothing imported here patches the interpreter
 
-from load import plan, svg  # noqa: E402 - after the path
+import svg  # noqa: E402 - after the path
+from load import plan  # noqa: E402 - as above
 from load.checks import checks  # noqa: E402 - as above
 from load.figures import figures, percentile, series  # noqa: E402 - as above
 from load.journal import Journal, Promise, Sample, read_journals  # noqa: E402 - as above
@@ -187,7 +188,7 @@ def test_axes_end_at_a_round_number_not_below_the_highest_value() -> None:
 
 def test_a_gap_in_a_curve_is_not_drawn_over() -> None:
     curve = svg.Curve([(0, 1.0), (1, 2.0), (2, None), (3, 1.0), (4, 2.0)], "p95")
-    assert svg.time_chart([curve], 5, 2, "x").count('<path class="p95"') == 2
+    assert svg.chart([curve], svg.linear(5), svg.linear(2), "x").count('<path class="p95"') == 2
 
 
 @pytest.mark.slow

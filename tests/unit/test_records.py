@@ -62,7 +62,7 @@ def test_columns_fit_if_their_largest_record_does(given_rows, limit):
 
 
 @given(
-    st.lists(st.floats(0, 20), max_size=50),
+    st.lists(st.floats(0, 20), min_size=1, max_size=50),
     st.sampled_from([0.0, 1_700_000_000.123, 1_700_000_000.0]),
 )
 def test_records_get_the_time_at_which_they_were_born(born, offset):
@@ -70,13 +70,14 @@ def test_records_get_the_time_at_which_they_were_born(born, offset):
     records.born = sorted(born)
     records.timestamps = [AUTO_TIMESTAMP] * len(born)
 
-    stamps = create_times(records, offset)
+    stamps, oldest, newest = create_times(records, offset)
 
     # To within the rounding of a float: at the edge of a millisecond either neighbour is right.
     assert [abs(s - (b + offset) * 1000) <= 1.01 for s, b in zip(stamps, records.born, strict=True)] == [
         True
     ] * len(born)
     assert stamps == sorted(stamps)
+    assert (oldest, newest) == (stamps[0], stamps[-1])
 
 
 def test_given_timestamps_stay_beside_automatic_ones():
@@ -84,7 +85,15 @@ def test_given_timestamps_stay_beside_automatic_ones():
     records.born = [1.0, 2.0, 3.0]
     records.timestamps = [7, AUTO_TIMESTAMP, -5]
 
-    assert create_times(records, 10.0) == [7, 12_000, -5]
+    assert create_times(records, 10.0) == ([7, 12_000, -5], -5, 12_000)
+
+
+def test_times_never_fall_when_threads_were_slow_to_queue_what_they_produced():
+    records = Records()
+    records.born = [1.0005, 0.9999, 1.0015, 1.0009]
+    records.timestamps = [AUTO_TIMESTAMP] * 4
+
+    assert create_times(records, 0.0) == ([1000, 1000, 1001, 1001], 1000, 1001)
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -5,13 +5,12 @@
 --      6 run id of this server  7 max.message.bytes  8 retention.ms or -1  9 retention.bytes or -1
 --      10 producer state's time to live, ms  11 payload
 -- Returns {status, base offset, append time, leader epoch}; status as in scripts.AppendStatus.
+-- Numbers become text by '%.0f', or as arguments of redis.call, which does as much: Lua's own `..` rounds to 14 digits.
 local log, meta, producer = KEYS[1], KEYS[2], KEYS[3]
 local epoch, sequence, count = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
-local function int(n) return string.format('%.0f', n) end
-
 local m = redis.call('HMGET', meta, 'topic', 'end', 'run', 'epoch', 'time', 'timestamp', 'total', 'epochs',
-  'log', 'created')
+  'log', 'created', 'first_time', 'first_total')
 if m[1] ~= ARGV[1] then return {2, -1, -1, -1} end
 
 local known = redis.call('GET', producer)
@@ -39,39 +38,35 @@ if #ARGV[11] > tonumber(ARGV[7]) then return {5, -1, -1, -1} end
 local clock = redis.call('TIME')
 local now = math.max(tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000), tonumber(m[5]))
 local base = tonumber(m[2])
-local leader, epochs = tonumber(m[4]), m[8]
-if m[3] ~= ARGV[6] then
+local leader = tonumber(m[4])
+local new_process = m[3] ~= ARGV[6]
+if new_process then
   -- Another server process than the one that wrote last: a new leader epoch begins here. Its number is the topic's
   -- age in seconds, for it must be new: had the server lost an epoch's beginning with the log's tail, counting on from
   -- what is left would give that epoch's number to another history, and no reader would notice (KIP-320).
   leader = math.max(leader + 1, math.floor((now - tonumber(m[10])) / 1000))
-  epochs = epochs .. ' ' .. leader .. ':' .. int(base)
 end
 local timestamp = math.max(tonumber(m[6]), ARGV[5] == '-1' and now or tonumber(ARGV[5]))
 local total = tonumber(m[7]) + #ARGV[11]
 local stop = base + count
 
-local id = int(stop - 1) .. '-' .. count
-local added = redis.pcall('XADD', log, id, 'b', ARGV[11], 't', int(now), 'm', int(timestamp), 'e', leader,
-  's', int(total))
+local id = string.format('%.0f-%.0f', stop - 1, count)
+local added = redis.pcall('XADD', log, id, 'b', ARGV[11], 't', now, 'm', timestamp, 'e', leader, 's', total)
 if type(added) == 'table' and added.err then
   -- A foreign entry with a larger id stands in the way; memory and other errors are passed on as they are.
   local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
   if last and tonumber(string.match(last[1], '^%d+')) >= stop - 1 then return {6, base, now, leader} end
   return added
 end
-redis.call('HSET', meta, 'end', int(stop), 'run', ARGV[6], 'epoch', leader, 'epochs', epochs, 'time', int(now),
-  'timestamp', int(timestamp), 'total', int(total))
-
-local kept, n = '', 0
-for batch in string.gmatch(recent, ' [^ ]+') do
-  n = n + 1
-  if n > 4 then break end
-  kept = kept .. batch
+redis.call('HSET', meta, 'end', stop, 'time', now, 'timestamp', timestamp, 'total', total)
+if new_process then
+  redis.call('HSET', meta, 'run', ARGV[6], 'epoch', leader, 'epochs', string.format('%s %.0f:%.0f', m[8], leader, base))
 end
-redis.call('SET', producer, m[9] .. ' ' .. epoch .. ' ' .. int(sequence + count) .. ' ' .. int(sequence) .. ':' .. count .. ':'
-  .. int(base) .. ':' .. int(now) .. ':' .. leader .. kept, 'PX', ARGV[10])
+
+-- The new batch, and four of those before it.
+redis.call('SET', producer, string.format('%s %.0f %.0f %.0f:%.0f:%.0f:%.0f:%.0f%s', m[9], epoch, sequence + count,
+  sequence, count, base, now, leader, string.match(recent, '^ [^ ]+ [^ ]+ [^ ]+ [^ ]+') or recent), 'PX', ARGV[10])
 
 --@include retention
-retain(log, meta, now, tonumber(ARGV[8]), tonumber(ARGV[9]))
+retain(log, meta, now, tonumber(ARGV[8]), tonumber(ARGV[9]), total, m[11], m[12])
 return {0, base, now, leader}

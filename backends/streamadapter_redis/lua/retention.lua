@@ -1,8 +1,8 @@
 -- Included by append.lua and retain.lua; no script of its own. Drops whole batches from the log's beginning: by append
 -- time (older than retention.ms) and by size (while at least retention.bytes remain, as Kafka does with segments). At
--- most 16 a call, so that no call is long. The oldest batch's time and running total are kept in `meta`: an append that
--- has nothing to drop reads no entry.
-local function retain(log, meta, now, retention_ms, retention_bytes)
+-- most 16 a call, so that no call is long. The oldest batch's time and running total are kept in `meta`, whose fields
+-- total, first_time and first_total the caller has read: an append that has nothing to drop asks for nothing more.
+local function retain(log, meta, now, retention_ms, retention_bytes, total, first_time, first_total)
   local function note_oldest(entry)
     local f = {}
     for i = 1, #entry[2], 2 do f[entry[2][i]] = entry[2][i + 1] end
@@ -10,8 +10,7 @@ local function retain(log, meta, now, retention_ms, retention_bytes)
     redis.call('HSET', meta, 'first_time', f.t, 'first_total', f.s)
     return f
   end
-  local m = redis.call('HMGET', meta, 'first_time', 'first_total', 'total')
-  local oldest = { t = m[1], s = m[2] }
+  local oldest = { t = first_time, s = first_total }
   for _ = 1, 16 do
     local entries
     if not oldest.t then
@@ -21,7 +20,7 @@ local function retain(log, meta, now, retention_ms, retention_bytes)
       if not oldest then return end
     end
     local expired = retention_ms >= 0 and tonumber(oldest.t) < now - retention_ms
-    local surplus = retention_bytes >= 0 and tonumber(m[3]) - tonumber(oldest.s) >= retention_bytes
+    local surplus = retention_bytes >= 0 and total - tonumber(oldest.s) >= retention_bytes
     if not expired and not surplus then return end
     entries = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)
     redis.call('XDEL', log, entries[1][1])
