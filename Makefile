@@ -4,16 +4,21 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 COMPILED := build/compiled
+CAN_COMPILE = command -v cc >/dev/null && $(BIN)/python -c \
+	'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null
 # Two test processes a core would only slow each other down: many tests start servers of their own.
 JOBS ?= auto
 KAFKA_BROKERS ?= 1
 KAFKA_PORT ?= 9092
 KAFKA := $(BIN)/python -m streamadapter.testing.kafka
 
-.PHONY: demo test test-compiled check format bench bench-full load compatibility kafka kafka-stop clean help
+.PHONY: print-python demo test test-compiled check format bench bench-full load compatibility kafka kafka-stop clean help
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+print-python:
+	@echo $(PYTHON)
 
 demo: $(VENV)/.demo            ## the shop on an embedded server: five services, one stopped half-way
 	@$(BIN)/streamstore demo
@@ -21,7 +26,8 @@ demo: $(VENV)/.demo            ## the shop on an embedded server: five services,
 test: $(VENV)/.dev            ## all tests; those on a real Kafka need Java 17 and Maven
 	-@$(KAFKA) install
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
-	@$(MAKE) --no-print-directory test-compiled
+	@if [ -n "$$CI" ] || $(CAN_COMPILE); then $(MAKE) --no-print-directory test-compiled; \
+	else echo "No C compiler, or no Python.h (python3-dev): the compiled modules are not tested."; fi
 
 # Not `python -m pytest`, which would put this directory before the compiled modules.
 test-compiled: $(COMPILED)/.made            ## unit tests and the contract on Redis once more, with the compiled modules
@@ -75,7 +81,8 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/pip
 # What a wheel contains on this machine: beside the sources an extension would hide what is edited there.
 $(COMPILED)/.made: hatch_build.py pyproject.toml $(shell find streamadapter backends services -type f) | $(VENV)/.dev
 	@rm -rf $(COMPILED)
-	STREAMADAPTER_COMPILE=1 $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	@$(CAN_COMPILE) || echo "No C compiler, or no Python.h (python3-dev): this will be pure Python, and slower."
+	STREAMADAPTER_COMPILE=$$($(CAN_COMPILE) && echo 1 || echo 0) $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		--target $(COMPILED) .
 	@touch $@
 

@@ -97,25 +97,27 @@ class Shade:
     text: str
 
 
-def chart(curves: Sequence[Curve], x: Axis, y: Axis, label: str, shade: Shade | None = None) -> str:
-    """Curves over axes. `label` is for screen readers."""
-    plot = _Plot(x, y)
+def chart(
+    curves: Sequence[Curve], x: Axis, y: Axis, label: str, shade: Shade | None = None, left: int = LEFT
+) -> str:
+    """Curves over axes. `label` is for screen readers, `left` the width of the y axis' texts."""
+    plot = _Plot(x, y, left)
     parts = [_start(HEIGHT, label)]
     if shade is not None:
-        left, width = plot.x(shade.start), plot.x(shade.end) - plot.x(shade.start)
+        start, width = plot.x(shade.start), plot.x(shade.end) - plot.x(shade.start)
         parts.append(
-            f'<rect class="shade" x="{left:.1f}" y="{TOP}" width="{width:.1f}" height="{plot.height}"/>'
+            f'<rect class="shade" x="{start:.1f}" y="{TOP}" width="{width:.1f}" height="{plot.height}"/>'
         )
         parts.append(
-            f'<text class="shade-text" x="{left + width / 2:.1f}" y="{TOP + 11}">{escape(shade.text)}</text>'
+            f'<text class="shade-text" x="{start + width / 2:.1f}" y="{TOP + 11}">{escape(shade.text)}</text>'
         )
     for tick, text in y.ticks:
         at = plot.y(tick)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        parts.append(f'<text class="y" x="{LEFT - 6}" y="{at + 3.5:.1f}">{escape(text)}</text>')
+        parts.append(f'<line class="grid" x1="{left}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
+        parts.append(f'<text class="y" x="{left - 6}" y="{at + 3.5:.1f}">{escape(text)}</text>')
     for tick, text in x.ticks:
-        end = " end" if tick == x.high else ""
-        parts.append(f'<text class="x{end}" x="{plot.x(tick):.1f}" y="{HEIGHT - 5}">{escape(text)}</text>')
+        side = _side(x, tick)
+        parts.append(f'<text class="x{side}" x="{plot.x(tick):.1f}" y="{HEIGHT - 5}">{escape(text)}</text>')
     for curve in curves:
         parts.extend(plot.bars(curve) if curve.bars else plot.lines(curve))
     return "".join([*parts, "</svg>"])
@@ -124,12 +126,13 @@ def chart(curves: Sequence[Curve], x: Axis, y: Axis, label: str, shade: Shade | 
 class _Plot:
     """From values to places."""
 
-    def __init__(self, x: Axis, y: Axis) -> None:
+    def __init__(self, x: Axis, y: Axis, left: int) -> None:
         self.height = HEIGHT - TOP - BOTTOM
+        self._left = left
         self._x, self._y = x, y
 
     def x(self, value: float) -> float:
-        return LEFT + self._x.share(value) * (WIDTH - LEFT - RIGHT)
+        return self._left + self._x.share(value) * (WIDTH - self._left - RIGHT)
 
     def y(self, value: float) -> float:
         return HEIGHT - BOTTOM - self._y.share(value) * self.height
@@ -192,8 +195,7 @@ def spans(rows: Sequence[Span], axis: Axis, label: str, labels: int = LABELS) ->
     for tick, text in axis.ticks:
         x = labels + axis.share(tick) * width
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{height - 18}"/>')
-        end = " end" if tick == axis.high else ""
-        parts.append(f'<text class="x{end}" x="{x:.1f}" y="{height - 5}">{escape(text)}</text>')
+        parts.append(f'<text class="x{_side(axis, tick)}" x="{x:.1f}" y="{height - 5}">{escape(text)}</text>')
     for number_of_row, row in enumerate(rows):
         y = 16 + number_of_row * pitch
         low, mark, high = (labels + axis.share(value) * width for value in (row.low, row.mark, row.high))
@@ -221,7 +223,7 @@ class Bar:
 
 def bars(rows: Sequence[Bar], longest: float, label: str, labels: int = LABELS) -> str:
     """Bars below each other; one of `longest` fills the width. `label` is for screen readers, `labels` as in spans."""
-    pitch, texts = 24, 64
+    pitch, texts = 24, 80
     height = pitch * len(rows) + 4
     scale = (WIDTH - labels - texts) / longest if longest > 0 else 0.0
     parts = [_start(height, label)]
@@ -238,12 +240,19 @@ def bars(rows: Sequence[Bar], longest: float, label: str, labels: int = LABELS) 
                 f'<path class="whisker" d="M{low:.1f} {y - 3}V{y + 3}M{low:.1f} {y}H{high:.1f}'
                 f'M{high:.1f} {y - 3}V{y + 3}"/>'
             )
+        beside = max(high, labels + row.value * scale) + 6
         if row.mark is not None:
             x = labels + row.mark * scale
             parts.append(f'<line class="limit" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 10}" y2="{y + 10}"/>')
-        beside = max(high, labels + row.value * scale, labels + (row.mark or 0.0) * scale) + 6
+            if beside - 6 < x < beside + texts:  # it would strike the text through
+                beside = x + 6
         parts.append(f'<text class="value" x="{beside:.1f}" y="{y + 4}">{escape(row.text)}</text>')
     return "".join([*parts, "</svg>"])
+
+
+def _side(axis: Axis, tick: float) -> str:
+    """Class of a text below an axis: at the ends it does not reach beyond."""
+    return {axis.low: " begin", axis.high: " end"}.get(tick, "")
 
 
 def _start(height: float, label: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 from urllib.parse import quote
 
 import pytest
@@ -15,7 +16,8 @@ from streamadapter.testing.servers import RedisServer, Server, ValkeyServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+
+    from playwright.sync_api import Browser
 
 
 S = TypeVar("S", bound=Server)
@@ -32,9 +34,13 @@ def _need(kind: type[Server]) -> None:
     try:
         kind.binary()
     except FileNotFoundError as error:
-        if os.environ.get("CI", "").lower() in ("1", "true"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+        _missing(str(error))
+
+
+def _missing(reason: str) -> NoReturn:
+    if os.environ.get("CI", "").lower() in ("1", "true"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +57,16 @@ def _running(kind: type[S], directory: Path, options: dict[str, str]) -> Iterato
 
 # Members of the new group protocol (KIP-848) hear of a rebalance by heartbeat: every 5 s as shipped, which is waiting.
 _SWIFT = {"group.consumer.heartbeat.interval.ms": "500", "group.consumer.min.heartbeat.interval.ms": "500"}
+_CHROMIUM = Path("/usr/bin/chromium")
+_QUIET = [  # nothing that asks the network, or the machine for what a container lacks
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 _DURABLE = {"appendonly": "yes", "appendfsync": "always"}
 
 
@@ -129,6 +145,19 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
             server_control.stop(url, force=True)
     else:
         yield request.getfixturevalue(f"{request.param}_url")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium. As for servers: where it is missing the test is skipped, but in CI it fails."""
+    from playwright.sync_api import sync_playwright  # few tests need it
+
+    if not _CHROMIUM.exists():
+        _missing(f"no {_CHROMIUM}: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=_QUIET)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ from bench.plots import GROWN, Case, Plot, Plotter
 from bench.results import Results
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
-UNITS = {"ms": "ms", "us": "µs", "s": "s", "mb": "MB", "bytes": "bytes"}
+UNITS = {"gb": "GB", "ms": "ms", "us": "µs", "s": "s", "mb": "MB", "bytes": "bytes"}
 HEADS = {"rate": "records/s", "cpu_us": "CPU of the client, µs a record"}
 HEADS |= {f"p{n}_ms": f"{text}, ms" for n, text in (("50", "p50"), ("99", "p99"), ("999", "p99.9"))}
 PRODUCING = ("plain", "callback", "batch", "columns", "one-by-one", "pipelined")
-CONSUMING = ("consume", "poll", "getmany", "one-by-one", "read-1000")
+CONSUMING = ("consume", "consume-tuned", "poll", "poll-tuned", "getmany", "one-by-one", "read-1000")
 """Names of the cases that answer the same question, whatever the peer calls it."""
 
 
@@ -81,20 +81,16 @@ CHAPTERS = (
         "groups",
         "Consumer groups",
         "Records a second that all members of a group are handed together.",
-        [plots.lines("rate", "records/s over the number of members", "members", "subject")],
+        [plots.lines("rate", "records/s", "members")],
         "median of the rounds",
     ),
     Chapter(
         "rebalance",
         "Rebalancing",
-        "How long a group needs until every member has its partitions, and what the scripts behind it cost the server.",
+        "How long a group needs, after one more member has joined, until every partition has its owner; and what the"
+        " scripts behind it cost the server.",
         [
-            plots.lines(
-                "join_ms",
-                "ms from the last join to a stable assignment, over members",
-                "members",
-                "partitions",
-            ),
+            plots.lines("join_ms", "ms until all is stable", "members", "partitions"),
             plots.bars("server_ms", "ms of server time"),
         ],
         "median of the rounds; whisker: lowest and highest round",
@@ -130,12 +126,11 @@ def page(document: Mapping[str, Any]) -> str:
     rows = targets.rows(Results.from_json(document))
     return render(
         TEMPLATE,
-        {"significant": significant, "plain": _plain},
+        {"significant": significant, "plain": _plain, "head": head},
         document=document,
         targets=rows,
         tally=[(verdict, sum(row.verdict == verdict for row in rows)) for verdict in VERDICTS],
-        chapters=[_chapter(chapter, document["cases"]) for chapter in CHAPTERS],
-        legend=_legend(document["cases"]),
+        chapters=[made for chapter in CHAPTERS if (made := _chapter(chapter, document["cases"]))],
     )
 
 
@@ -143,18 +138,12 @@ VERDICTS = ("met", "missed", "not measured")
 
 
 def _chapter(chapter: Chapter, every: Sequence[Case]) -> dict[str, Any]:
+    """Its plots and its table; nothing if the run has no case of it."""
     cases = [case for case in every if case["chapter"] == chapter.id]
+    if not cases:
+        return {}
     drawn: list[Plot] = [plot for plotter in chapter.plotters for plot in plotter(cases)]
     return {"about": chapter, "plots": drawn, "table": table(cases)}
-
-
-def _legend(cases: Sequence[Case]) -> list[tuple[str, str]]:
-    """Class and name of each subject that has a colour of its own."""
-    return [
-        (plots.STYLES[name], name)
-        for name in dict.fromkeys(case["subject"] for case in cases)
-        if name in plots.STYLES
-    ]
 
 
 # -- tables
@@ -183,16 +172,16 @@ def _growth_table(cases: Sequence[Case]) -> Table:
         figure: match for case in cases for figure in case["median"] if (match := GROWN.fullmatch(figure))
     }
     powers = sorted({int(match["power"]) for match in found.values()})
-    operations = list(dict.fromkeys(match["what"] for match in found.values()))
+    operations = list(dict.fromkeys((match["what"], match["server"] or "") for match in found.values()))
     rows = [
         [
-            Cell(f"{what.replace('_', ' ')}, µs"),
+            Cell(f"{what.replace('_', ' ')}, µs{' of the server' if server else ''}"),
             Cell(case["subject"]),
-            *(_cell(case, f"{what}_us_1e{power}") for power in powers),
+            *(_cell(case, f"{what}{server}_us_1e{power}") for power in powers),
             _rounds(case),
         ]
         for case in cases
-        for what in operations
+        for what, server in operations
     ]
     lengths = [f"{significant(10.0**power, 1)} records" for power in powers]
     return Table(["operation", "subject", *lengths, "rounds"], rows, words=2)
@@ -224,8 +213,12 @@ def _rounds(case: Case) -> Cell:
 
 def _plain(value: object) -> str:
     """Anything of the document's machine, versions and options."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
-        return significant(value)
-    if isinstance(value, list | tuple):
+        return f"{value:g}"
+    if value is None or value == []:
+        return "–"
+    if isinstance(value, list):
         return ", ".join(_plain(one) for one in value)
     return str(value)

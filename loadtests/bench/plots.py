@@ -17,6 +17,7 @@ from texts import count, significant
 Case = Mapping[str, Any]
 STYLES = {
     "streamadapter": "ours",
+    "streamadapter-pure": "ours",
     "server": "ours",  # of its scripts
     "confluent_kafka": "confluent",
     "aiokafka": "aiokafka",
@@ -25,9 +26,13 @@ STYLES = {
     "bare": "redis-py",
 }
 """Class of the style sheet by subject; what is not here is a limit, or unknown, and grey."""
-LABELS, WIDE_LABELS = 112, 172
-GROWN = re.compile(r"(?P<what>.+)_us_1e(?P<power>\d+)")
-"""A figure of growth: cost of an operation in µs at a log length."""
+LABELS = 124
+VALUES = 66
+"""Width of the texts of an axis of records/s."""
+SHARED = {"limit": "Limits", "server": "Scripts"}
+"""Subjects whose cases are bars of one plot, whatever their names."""
+GROWN = re.compile(r"(?P<what>.+?)(?P<server>_server)?_us_1e(?P<power>\d+)")
+"""A figure of growth: cost of an operation in µs at a log length, or what of it is the server's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +75,10 @@ PACED = re.compile(r"(\d+)-linger(\d+)")
 
 
 def bars(figure: str, unit: str, mark: str | None = None, side_by_side: Sequence[str] = ()) -> Plotter:
-    """A plot for each name among the cases that have the figure, a bar a subject; `side_by_side` are names whose
-    cases share a plot, longest first, and so do the limits. Each plot has a scale of its own. Whiskers: lowest and
-    highest round. `mark`: a figure to be marked on the bar.
+    """A plot for each name among the cases that have the figure, a bar a subject; each has a scale of its own.
+
+    side_by_side: names whose cases share a plot, longest first, as those of SHARED subjects do. mark: a figure to be
+    marked on the bar. Whiskers: lowest and highest round.
     """
 
     def plot(cases: Sequence[Case]) -> list[Plot]:
@@ -82,18 +88,19 @@ def bars(figure: str, unit: str, mark: str | None = None, side_by_side: Sequence
             name = case["name"].replace("-", " ")
             if case["name"] in side_by_side:
                 together.append(_bar(case, figure, f"{case['subject']}, {name}", mark))
-            elif case["subject"] == "limit":
-                apart.setdefault("Limits", []).append(_bar(case, figure, name, mark))
+            elif heading := SHARED.get(case["subject"]):
+                apart.setdefault(heading, []).append(_bar(case, figure, name, mark))
             else:
                 apart.setdefault(title(case["name"]), []).append(_bar(case, figure, case["subject"], mark))
         together.sort(key=lambda bar: bar.value, reverse=True)
-        plots = [_bar_plot("Side by side", unit, together, WIDE_LABELS)] if together else []
-        return plots + [_bar_plot(heading, unit, rows, LABELS) for heading, rows in apart.items()]
+        plots = [_bar_plot("Side by side", unit, together)] if together else []
+        return plots + [_bar_plot(heading, unit, rows) for heading, rows in apart.items()]
 
     return plot
 
 
-def _bar_plot(heading: str, unit: str, rows: Sequence[svg.Bar], labels: int) -> Plot:
+def _bar_plot(heading: str, unit: str, rows: Sequence[svg.Bar]) -> Plot:
+    labels = max(LABELS, 8 + 7 * max(len(row.label) for row in rows))  # 7: of the widest of the usual fonts
     longest = max(max(row.high, row.mark or 0.0) for row in rows)
     said = f"{heading}, {unit}: " + "; ".join(f"{row.label} {row.text}" for row in rows)
     return Plot(f"{heading}, {unit}", svg.bars(rows, longest, said, labels))
@@ -117,7 +124,7 @@ def spans(low: str, mark: str, high: str, unit: str) -> Plotter:
         every = [row for rows in groups.values() for row in rows]
         if not every:
             return []
-        axis = svg.logarithmic(min(row.low for row in every), max(row.high for row in every), unit)
+        axis = svg.logarithmic(min(row.low for row in every), max(row.high for row in every))
         return [
             Plot(title(name), svg.spans(rows, axis, _spans_said(title(name), unit, rows), LABELS))
             for name, rows in groups.items()
@@ -134,68 +141,73 @@ def _spans_said(name: str, unit: str, rows: Sequence[svg.Span]) -> str:
     return f"{name}, p50, p99 and p99.9 in {unit}: " + "; ".join(figures)
 
 
-def lines(figure: str, heading: str, along: str, by: str) -> Plotter:
-    """One plot of the figure over the argument `along`, a curve for each value of `by`: an argument, or "subject"."""
+def lines(figure: str, unit: str, along: str, by: str | None = None) -> Plotter:
+    """One plot of the figure over the argument `along`, a curve for each subject, and for each value of argument `by`.
+
+    Where all cases stand at one place there is nothing to be joined, and they are bars.
+    """
 
     def plot(cases: Sequence[Case]) -> list[Plot]:
-        curves: dict[str, list[tuple[float, float]]] = {}
-        styles: dict[str, str] = {}
-        for case in cases:
-            arguments = case["arguments"]
-            if figure in case["median"] and along in arguments:
-                key = case["subject"] if by == "subject" else f"{arguments[by]} {by}"
-                curves.setdefault(key, []).append((float(arguments[along]), case["median"][figure]))
-                styles.setdefault(key, style(case) if by == "subject" else f"step-{min(len(styles), 4)}")
-        if not curves:
-            return []
-        drawn = {key: svg.Curve(sorted(points), styles[key], dots=True) for key, points in curves.items()}
-        legend = [(styles[key], key) for key in curves] if len(curves) > 1 or by == "subject" else []
-        return [Plot(heading, _line_chart(heading, along, drawn), legend)]
+        shown = [case for case in cases if figure in case["median"] and along in case["arguments"]]
+        places = sorted({float(case["arguments"][along]) for case in shown})
+        if len(places) < 2:
+            return bars(figure, unit)(shown)
+        curves = _Curves()
+        for case in shown:
+            name, at = case["subject"], float(case["arguments"][along])
+            if by:
+                name = f"{name}, {_counted(case['arguments'][by], by)}"
+            curves.add(name, style(case), at, case["median"][figure])
+        doubling = all(after >= 2 * before for before, after in pairwise(places))
+        axis = svg.Axis(places[0], places[-1], [(at, f"{at:g}") for at in places], logarithmic=doubling)
+        return [curves.plot(f"{unit}, over {along}", axis)]
 
     return plot
 
 
-def _line_chart(heading: str, along: str, curves: Mapping[str, svg.Curve]) -> str:
-    places = sorted({at for curve in curves.values() for at, _ in curve.points})
-    doubling = len(places) > 2 and all(after >= 2 * before for before, after in pairwise(places))
-    ticks = [(at, f"{at:g}") for at in places]
-    ends = (places[0], places[-1]) if len(places) > 1 else (places[0] / 2, places[0] * 2)
-    x = svg.Axis(*ends, ticks, logarithmic=doubling)
-    y = svg.linear(max(value or 0.0 for curve in curves.values() for _, value in curve.points))
-    said = "; ".join(
-        f"{key} {', '.join(significant(value or 0.0) for _, value in curve.points)}"
-        for key, curve in curves.items()
-    )
-    return svg.chart(list(curves.values()), x, y, f"{heading}, for {along} {_list(ticks)}: {said}")
-
-
-def _list(ticks: Sequence[tuple[float, str]]) -> str:
-    return ", ".join(text for _, text in ticks)
+def _counted(number: int, things: str) -> str:
+    return f"{number} {things.removesuffix('s') if number == 1 else things}"
 
 
 def growth(cases: Sequence[Case]) -> list[Plot]:
-    """A plot for each operation: its cost over the length of the log, a curve a subject. Axis of cost from zero."""
-    costs: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    styles = {case["subject"]: style(case) for case in cases}
+    """A plot for each operation: its cost over the length of the log. The axis of cost begins at zero."""
+    operations: dict[str, _Curves] = {}
+    lengths: set[float] = set()
     for case in cases:
         for figure, value in case["median"].items():
             if found := GROWN.fullmatch(figure):
-                curves = costs.setdefault(found["what"], {})
-                curves.setdefault(case["subject"], []).append((10.0 ** int(found["power"]), value))
-    plots = []
-    for what, curves in costs.items():
-        heading = f"{what.replace('_', ' ')}, µs"
-        lengths = sorted({length for points in curves.values() for length, _ in points})
-        x = svg.logarithmic(lengths[0], lengths[-1])
-        y = svg.linear(max(value for points in curves.values() for _, value in points))
+                lengths.add(length := 10.0 ** int(found["power"]))
+                name, look = ("server's part of it", "other") if found["server"] else ("call", style(case))
+                operations.setdefault(found["what"], _Curves()).add(name, look, length, value)
+    return [
+        curves.plot(f"{what.replace('_', ' ')}, µs", svg.logarithmic(min(lengths), max(lengths)))
+        for what, curves in operations.items()
+    ]
+
+
+class _Curves:
+    """Points by the name of their curve. Curves that look alike are dashed, and fainter, from the second one on."""
+
+    def __init__(self) -> None:
+        self._points: dict[str, list[tuple[float, float]]] = {}
+        self._styles: dict[str, str] = {}
+
+    def add(self, name: str, look: str, at: float, value: float) -> None:
+        if name not in self._points:
+            alike = sum(other.split()[0] == look for other in self._styles.values())
+            self._styles[name] = f"{look} nth-{alike}" if alike else look
+        self._points.setdefault(name, []).append((at, value))
+
+    def plot(self, heading: str, x: svg.Axis) -> Plot:
+        every = {name: sorted(points) for name, points in self._points.items()}
+        y = svg.linear(max(value for points in every.values() for _, value in points))
+        places = ", ".join(text for _, text in x.ticks)
         said = "; ".join(
-            f"{subject} {', '.join(significant(value) for _, value in points)}"
-            for subject, points in curves.items()
+            f"{name} {', '.join(significant(value) for _, value in points)}" for name, points in every.items()
         )
-        label = f"{heading}, in logs of {_list(x.ticks)} records: {said}"
-        drawn = [svg.Curve(sorted(points), styles[subject], dots=True) for subject, points in curves.items()]
-        plots.append(Plot(heading, svg.chart(drawn, x, y, label)))
-    return plots
+        drawn = [svg.Curve(points, self._styles[name], dots=True) for name, points in every.items()]
+        picture = svg.chart(drawn, x, y, f"{heading}, at {places}: {said}", left=VALUES)
+        return Plot(heading, picture, [(self._styles[name], name) for name in every])
 
 
 def _values(case: Case, figure: str) -> list[float]:

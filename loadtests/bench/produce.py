@@ -23,9 +23,9 @@ def cases() -> list[Case]:
     targets = [
         *_both("plain"),
         *_both("callback", how="callback"),
-        *(pure(_both(name, how=name)[0]) for name in ("callback", "batch")),
         _peer("callback", "aiokafka", "kafka", "aio_kafka:produce", 50_000),
         _both("batch", how="batch")[0],
+        *(pure(_both(name, how=name)[0]) for name in ("callback", "batch")),
         _both("columns", how="columns")[0],
         _both("callback-64-partitions", how="callback", partitions=64)[0],
         _both("batch-64-partitions", how="batch", partitions=64)[0],

@@ -188,6 +188,7 @@ TARGETS = (
             _ratio(f"{case}/streamadapter", f"{case}/streamadapter-pure"),
         )
         for what, chapter, case in (
+            ("produce() with a callback", "produce", "produce/callback"),
             ("produce_batch()", "produce", "produce/batch"),
             ("poll()", "consume", "consume/poll"),
         )

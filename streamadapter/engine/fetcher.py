@@ -30,8 +30,7 @@ UNSEEN_BATCHES, MAX_BATCHES = 4, 1000
 GIVE_WAY_S = 1e-6
 """Sleep, or the shortest there is, of the thread that has just brought what the application waits for.
 
-Without it the application would get the interpreter only when this thread waits for the server again, which costs a
-tenth of the latency from end to end."""
+Without it the application would get the interpreter only when this thread waits for the server again."""
 MAX_WAIT_MS = 1000
 """Bound of one fetch, whatever fetch.wait.max.ms says: below any socket timeout."""
 

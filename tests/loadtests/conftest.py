@@ -19,7 +19,9 @@ RATES = {  # records/s; made up, and so is all below: of a likely size, with som
     "produce/callback/streamadapter": 431_000,
     "produce/callback/confluent_kafka": 312_000,
     "produce/callback/aiokafka": 41_800,
+    "produce/callback/streamadapter-pure": 254_000,
     "produce/batch/streamadapter": 1_640_000,
+    "produce/batch/streamadapter-pure": 802_000,
     "produce/columns/streamadapter": 1_910_000,
     "produce/callback-64-partitions/streamadapter": 398_000,
     "produce/batch-64-partitions/streamadapter": 1_220_000,
@@ -33,6 +35,9 @@ RATES = {  # records/s; made up, and so is all below: of a likely size, with som
     "consume/consume/confluent_kafka": 688_000,
     "consume/poll/streamadapter": 611_000,
     "consume/poll/confluent_kafka": 640_000,
+    "consume/consume-tuned/confluent_kafka": 731_000,
+    "consume/poll-tuned/confluent_kafka": 655_000,
+    "consume/poll/streamadapter-pure": 497_000,
     "consume/64-partitions/streamadapter": 840_000,
     "consume/getmany/aiokafka": 145_000,
     "consume/one-by-one/redis-py": 9_870,
@@ -79,6 +84,7 @@ OTHERS: dict[str, dict[str, float]] = {
     "startup/first-message/confluent_kafka": {"ms": 3_390.0, "deliver_ms": 202.0, "receive_ms": 3_188.0},
 }
 GROWTH = {"append": 2.1, "tail_fetch": 118.0, "head_fetch": 122.0, "search": 61.0, "trim": 340.0}
+GROWTH |= {f"{what}_server": cost / 2 for what, cost in GROWTH.items()}
 
 
 @pytest.fixture
@@ -142,10 +148,17 @@ def made_up() -> Any:
                 members=members,
                 partitions=partitions,
             )
+        if members > 1:
+            add(
+                f"rebalance/join-{members}x256/confluent_kafka",
+                {"join_ms": 3_100 + 9.0 * members},
+                members=members,
+                partitions=256,
+            )
     add(
         "growth/growth/streamadapter",
         {
-            f"{what}_us_1e{power}": cost * (1 + 0.1 * (power - 4) if what == "search" else 1)
+            f"{what}_us_1e{power}": cost * (1 + 0.1 * (power - 4) if "search" in what else 1)
             for what, cost in GROWTH.items()
             for power in (4, 5, 6, 7)
         },

@@ -104,7 +104,9 @@ def test_a_run_without_kafka_says_so_and_writes_the_rest_as_results_and_a_page(t
     assert [case["id"] for case in document["cases"]] == [
         "produce/plain/streamadapter",
         "produce/batch/streamadapter",
+        "produce/batch/streamadapter-pure",
         "consume/poll/streamadapter",
+        "consume/poll/streamadapter-pure",
     ]
     assert all(
         case["median"]["rate"] > 0 and case["arguments"]["records"] == 2000 for case in document["cases"]

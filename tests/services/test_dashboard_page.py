@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sqlite3
 import time
@@ -16,43 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from streamstore.app import CONSUMERS
 
-CHROMIUM = Path("/usr/bin/chromium")
-QUIET = [  # nothing that asks the network, or the machine for what a container lacks
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SECONDS = 60
 WIDTHS = (1400, 1024, 768, 360)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """As for servers: where it is missing the test is skipped, but in CI, where nobody reads skips, it fails."""
-    if not CHROMIUM.exists():
-        reason = f"no {CHROMIUM}: apt-get install chromium"
-        if os.environ.get("CI", "").lower() in ("1", "true"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    expect.set_options(timeout=SECONDS * 1000)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
 
 
 class Window:
     """A page of a browser profile of its own, what it complained of, and what it asked for."""
 
     def __init__(self, browser: Browser, url: str, **options: Any) -> None:
+        expect.set_options(timeout=SECONDS * 1000)
         self.complaints: list[str] = []
         self.requests: list[str] = []
         self._context = browser.new_context(viewport={"width": 1400, "height": 900}, **options)
