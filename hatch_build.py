@@ -38,26 +38,29 @@ FLAGS = ["-O2", "-g0"] if os.name == "posix" else []
 class CompileHook(BuildHookInterface[Any]):
     """Adds the compiled modules to the wheel."""
 
+    _scratch: Path | None = None
+
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called by hatchling before it collects the files."""
         wanted = os.environ.get("STREAMADAPTER_COMPILE", "auto")
         if wanted == "0" or version == "editable":
             return
-        self._scratch = Path(tempfile.mkdtemp(prefix="streamadapter-build-"))
+        self._scratch = scratch = Path(tempfile.mkdtemp(prefix="streamadapter-build-"))
         try:
-            built = _compile(Path(self.root), self._scratch)
+            built = _compile(Path(self.root), scratch)
         except Exception as error:
             if wanted == "1":
                 raise
             self.app.display_warning(f"Not compiled, so it will be slower but work the same: {error}")
             return
-        build_data["force_include"].update({str(self._scratch / name): name for name in built})
+        build_data["force_include"].update({str(scratch / name): name for name in built})
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Called when the wheel is written."""
-        shutil.rmtree(getattr(self, "_scratch", ""), ignore_errors=True)
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 def _compile(root: Path, scratch: Path) -> list[str]:

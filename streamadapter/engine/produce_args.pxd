@@ -5,4 +5,4 @@ cimport cython
 @cython.locals(position=Py_ssize_t)
 cpdef check_messages(object messages)
 
-cpdef bint is_plain(dict message, object value, object key) except -1
+cpdef bint is_plain(object message, object value, object key) except -1

@@ -20,7 +20,7 @@ cdef class Room:
     cdef public long long max_size
 
 cdef class Queue:
-    cdef public str topic
+    cdef public object topic
     cdef public Py_ssize_t partition
     cdef public Py_ssize_t batch_size
     cdef public Py_ssize_t batch_messages

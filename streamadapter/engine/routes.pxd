@@ -1,7 +1,7 @@
 # Types for the compiled module: see "Compiled modules" in docs/design.md.
 
 cdef class Route:
-    cdef public str name
+    cdef public object name
     cdef public object info
     cdef public Py_ssize_t count
     cdef public list queues
