@@ -420,3 +420,30 @@ def test_in_any_history_every_record_is_reported_once_and_the_log_has_them_once_
         assert len(set(log)) == len(log)
         assert log == [key for key in keys if key in set(log)]  # in the order produced
         assert {k for p, k in delivered if p == partition} <= set(log)
+
+
+def test_a_batch_that_is_opened_again_goes_before_the_portions_behind_it():
+    acc = accumulator(batch_messages=3)
+    queue = filled(acc, 1)
+    batch = only(acc.ready(0.0, True, NO_LIMIT))
+    for i in range(1, 5):  # a full portion, and one record in the open one
+        add(acc, queue, bytes([i]), 0.0)
+
+    acc.failed(batch, NOT_SENT, 0.0)
+
+    sent = []
+    while batches := acc.ready(10.0, True, NO_LIMIT):
+        batch = only(batches)
+        assert batch.sequence == len(sent)
+        sent += batch.records.values
+        acc.succeeded(batch)
+    assert sent == [bytes([i]) for i in range(5)]
+
+
+def test_a_small_batch_that_is_opened_again_takes_more_on_its_way_if_nothing_is_in_between():
+    acc = accumulator(batch_messages=4)
+    queue = filled(acc, 2)
+    batch = only(acc.ready(1.0, True, NO_LIMIT))
+    add(acc, queue, b"later", 1.0)
+    acc.failed(batch, NOT_SENT, 1.0)
+    assert len(only(acc.ready(10.0, True, NO_LIMIT)).records) == 3

@@ -57,6 +57,26 @@ def test_taking_moves_the_position_and_stores_the_offset_if_asked() -> None:
     assert (part.position, part.stored, part.stored_epoch, part.stored_log_id) == (13, 13, 7, "log")
 
 
+def test_one_at_a_time_is_the_same_and_ends_with_none() -> None:
+    part = partition()
+    whole = chunk(part, base=10, size=3, first=11)
+
+    assert [m.offset() for m in (whole.next(True), whole.next(True)) if m] == [11, 12]
+    assert (part.position, part.stored) == (13, 13)
+    assert whole.next(True) is None
+
+
+def test_nothing_more_comes_of_a_partition_that_has_moved_on() -> None:
+    part = partition()
+    whole = chunk(part, base=10, size=3)
+    assert whole.next(False)
+
+    part.seek(0)
+
+    assert whole.next(False) is None
+    assert part.position == OFFSET_INVALID
+
+
 def test_what_is_stored_names_the_log_it_was_read_from() -> None:
     part = partition()
     old = chunk(part, base=0, size=1)
